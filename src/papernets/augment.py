@@ -1,0 +1,45 @@
+"""Batched augmentation of uint8 images, on the device that holds them.
+
+Every image of a batch is cropped and flipped on its own. All random numbers come from
+the generator that is passed in, so a seed fixes them on each kind of device.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def pad(images: Tensor, padding: int, mode: str = "constant") -> Tensor:
+    """Pad uint8 (N, C, H, W) by `padding` pixels on each side: zeros or reflection."""
+    if padding == 0:
+        return images
+    # Reflection is not implemented for uint8; half holds 0..255 exactly.
+    if mode == "reflect":
+        padded = functional.pad(images.half(), [padding] * 4, mode="reflect")
+        return padded.to(torch.uint8)
+    return functional.pad(images, [padding] * 4)
+
+
+def random_crop(
+    padded: Tensor, indices: Tensor, size: int, generator: torch.Generator
+) -> Tensor:
+    """One random `size` x `size` window from each image `indices` of `padded`.
+
+    Takes uint8 (N, C, H, W), where H and W are at least `size`, and int64 (B,); returns
+    uint8 (B, C, size, size). The windows are views, so nothing but the result is
+    copied.
+    """
+    offsets = padded.shape[-1] - size + 1
+    if offsets == 1:
+        return padded[indices]
+    windows = padded.unfold(2, size, 1).unfold(3, size, 1)
+    draw = torch.randint(
+        offsets, (2, len(indices)), generator=generator, device=padded.device
+    )
+    return windows[indices, :, draw[0], draw[1]]
+
+
+def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each image (B, C, H, W) left to right with probability one half."""
+    coin = torch.rand(len(images), generator=generator, device=images.device) < 0.5
+    return torch.where(coin[:, None, None, None], images.flip(3), images)

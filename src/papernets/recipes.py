@@ -1,0 +1,97 @@
+"""Recipes: how a network is trained, as data.
+
+A `Recipe` holds every number that decides the outcome of a training run except the
+model, the data and the seed. Preset "paper" is a recipe as written; preset "quick" is
+the same recipe with fewer epochs (`Recipe.quick`).
+"""
+
+import math
+from dataclasses import replace
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class Recipe:
+    """One way to train a network; times are in epochs, learning rates per step."""
+
+    name: str  # only a label: it does not enter the identity of a run
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)  # images; the last, incomplete batch is dropped
+    lr: float = Field(gt=0)  # the highest of the schedule
+
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    momentum: float = Field(default=0.9, ge=0, lt=1)  # SGD only
+    nesterov: bool = True  # SGD only
+    weight_decay: float = Field(default=0.0, ge=0)  # L2, added to the gradient
+    decay: Literal["all", "weights"] = "all"  # "weights" spares biases and norms
+
+    schedule: Literal["constant", "step", "cosine", "one_cycle"] = "constant"
+    warmup_epochs: float = Field(default=0.0, ge=0)  # linear rise from 0 to lr
+    lr_milestones_epochs: tuple[int, ...] = ()  # "step" only
+    lr_decay: float = 0.1  # factor at each milestone, "step" only
+
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    clip_grad_norm: float | None = Field(default=None, gt=0)  # L2 norm of all gradients
+
+    scaling: Literal["standardize", "unit"] = "standardize"  # "unit": pixels in [0, 1]
+    crop_padding: int = Field(default=0, ge=0)  # pixels on each side, then random crop
+    crop_mode: Literal["constant", "reflect"] = "constant"
+    flip: bool = False  # left to right, probability 1/2
+
+    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast, weights stay fp32
+    channels_last: bool = True
+    compile: bool = False  # torch.compile
+
+    def but(self, **changes: object) -> "Recipe":
+        """This recipe with some fields changed; the changed recipe is validated."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    def quick(self, epochs: int) -> "Recipe":
+        """The same recipe in `epochs` epochs: milestones and warm-up shrink with it."""
+        factor = epochs / self.epochs
+        return self.but(
+            epochs=epochs,
+            warmup_epochs=self.warmup_epochs * factor,
+            lr_milestones_epochs=tuple(
+                round(m * factor) for m in self.lr_milestones_epochs
+            ),
+        )
+
+    def lr_at(self, epoch: float) -> float:
+        """Learning rate at a moment of the run, 0 <= `epoch` <= `epochs`.
+
+        Warm-up rises linearly from 0. "cosine" and "one_cycle" then fall to 0 at the
+        end, along half a cosine (Loshchilov & Hutter 2017) or a straight line (Smith
+        2018, without its momentum cycle); "step" multiplies by `lr_decay` at each
+        milestone.
+        """
+        if epoch < self.warmup_epochs:
+            return self.lr * epoch / self.warmup_epochs
+        done = (epoch - self.warmup_epochs) / (self.epochs - self.warmup_epochs)
+        if self.schedule == "cosine":
+            return self.lr * (1 + math.cos(math.pi * done)) / 2
+        if self.schedule == "one_cycle":
+            return self.lr * (1 - done)
+        if self.schedule == "step":
+            passed = sum(epoch >= m for m in self.lr_milestones_epochs)
+            return self.lr * self.lr_decay**passed
+        return self.lr
+
+
+# The program behind the Π-Net article: Adam with PyTorch's defaults, inputs scaled to
+# [0, 1], no augmentation; its default is 10 epochs, the article does not say.
+POLYNET_LITERAL = Recipe(
+    name="article",
+    epochs=10,
+    batch_size=64,
+    optimizer="adam",
+    lr=1e-3,
+    scaling="unit",
+)
+
+RECIPES = {recipe.name: recipe for recipe in (POLYNET_LITERAL,)}

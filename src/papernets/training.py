@@ -1,0 +1,516 @@
+"""The one training loop of all chapters, and what makes its runs survive.
+
+`fit` trains a model on data in memory and returns the curves; `execute` does so for a
+`Run`, resumes it where it stopped, and writes its record. Every random number of an
+epoch derives from the seed and the number of the epoch, so a checkpoint needs no
+generator states, and a resumed run repeats the uninterrupted one bit for bit.
+"""
+
+import hashlib
+import io
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor, nn
+from torch.nn import functional
+
+from papernets import augment, models, records
+from papernets.data import Dataset, Split, load
+from papernets.recipes import Recipe
+from papernets.records import Curves, Run, RunRecord
+
+# The modules that determine the outcome of a run, beside the file of its model.
+SOURCES = ("augment.py", "blocks.py", "data.py", "recipes.py", "training.py")
+
+CHECK_EVERY_STEPS = 50  # looking at a loss on CUDA waits for the device
+EVALUATION_BATCH = 1_000
+
+
+@dataclass
+class Fit:
+    """What `fit` returns, and a checkpoint holds beside weights and optimizer."""
+
+    status: str = "finished"
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    test_loss: float | None = None
+    test_accuracy: float | None = None
+    seconds: float = 0.0
+    interruptions: int = 0
+
+    @property
+    def epochs(self) -> int:
+        return len(self.curves.get("train_loss", ()))
+
+    def add(self, **values: float) -> None:
+        for name, value in values.items():
+            self.curves.setdefault(name, []).append(value)
+
+
+class DivergedError(Exception):
+    """The loss is not finite any more."""
+
+
+class Feed:
+    """A split on the device, served as augmented and scaled batches."""
+
+    def __init__(
+        self, split: Split, data: Dataset, recipe: Recipe, device: torch.device
+    ) -> None:
+        self.split = split.to(device)
+        self.recipe = recipe
+        self.size = data.image_size
+        self.padded = augment.pad(
+            self.split.images, recipe.crop_padding, recipe.crop_mode
+        )
+        unit = recipe.scaling == "unit"
+        shape = (1, data.in_channels, 1, 1)
+        mean = torch.zeros(shape) if unit else torch.tensor(data.mean).view(shape)
+        std = torch.ones(shape) if unit else torch.tensor(data.std).view(shape)
+        self.shift = (255 * mean).to(device)
+        self.scale = (1 / (255 * std)).to(device)
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch; the last, incomplete one is dropped."""
+        return max(len(self.split) // self.recipe.batch_size, 1)
+
+    def epoch(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Shuffled, augmented batches: float (B, C, H, W) and int64 (B,)."""
+        device = self.padded.device
+        generator = torch.Generator(device).manual_seed(seed)
+        order = torch.randperm(len(self.split), generator=generator, device=device)
+        for step in range(self.steps):
+            batch = order[step * self.recipe.batch_size :][: self.recipe.batch_size]
+            images = augment.random_crop(self.padded, batch, self.size, generator)
+            if self.recipe.flip:
+                images = augment.random_flip(images, generator)
+            yield self.scaled(images), self.split.labels[batch]
+
+    def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images as they are, in their order."""
+        for images, labels in zip(
+            self.split.images.split(EVALUATION_BATCH),
+            self.split.labels.split(EVALUATION_BATCH),
+            strict=True,
+        ):
+            yield self.scaled(images), labels
+
+    def scaled(self, images: Tensor) -> Tensor:
+        layout = (
+            torch.channels_last
+            if self.recipe.channels_last
+            else torch.contiguous_format
+        )
+        pixels = (images.float() - self.shift) * self.scale
+        return pixels.contiguous(memory_format=layout)
+
+
+def fit(
+    model: nn.Module,
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    test_every_epoch: bool = False,
+    checkpoint: Path | None = None,
+    progress: bool | None = None,
+) -> Fit:
+    """Train `model` in place and return its curves.
+
+    Args:
+        model: maps float (N, C, H, W) to logits (N, classes). Its initialisation is the
+            caller's.
+        data: the validation part is scored after every epoch, the test part after the
+            last one.
+        recipe: everything else that decides the outcome.
+        seed: of shuffling, augmentation and the random layers of the model.
+        device: "cpu", "cuda" or "cuda:1".
+        test_every_epoch: record the test curve as well; nothing is chosen by it.
+        checkpoint: file written atomically after every epoch; if it exists, training
+            goes on from it and gives the result of an uninterrupted run, bit for bit.
+        progress: draw a progress bar; by default only in a terminal.
+
+    Returns:
+        The curves, with `status` "diverged" if a loss stopped being finite.
+    """
+    device = torch.device(device)
+    model.to(device)
+    if recipe.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    feeds = {
+        name: Feed(getattr(data, name), data, recipe, device)
+        for name in ("train", "validation", "test")
+    }
+    optimizer = build_optimizer(model, recipe)
+    state = Fit()
+    if checkpoint and checkpoint.exists():
+        state = read_checkpoint(checkpoint, model, optimizer, device)
+    forward = torch.compile(model) if recipe.compile else model
+    with Progress(recipe, feeds["train"].steps, state.epochs, progress) as bar:
+        while state.epochs < recipe.epochs and state.status == "finished":
+            began = time.perf_counter()
+            try:
+                values = train_epoch(
+                    forward, feeds["train"], recipe, optimizer, state.epochs, seed, bar
+                )
+            except DivergedError:
+                state.status = "diverged"
+            else:
+                scored = ["validation", "test"] if test_every_epoch else ["validation"]
+                for name in scored:
+                    loss, accuracy = evaluate(forward, feeds[name])
+                    values |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
+                state.add(**values)
+                bar.finish_epoch(values)
+            state.seconds += time.perf_counter() - began
+            if checkpoint:
+                write_checkpoint(checkpoint, model, optimizer, state)
+    if state.status == "finished" and state.test_accuracy is None:
+        state.test_loss, state.test_accuracy = evaluate(forward, feeds["test"])
+    return state
+
+
+def train_epoch(
+    model: Callable[[Tensor], Tensor],
+    feed: Feed,
+    recipe: Recipe,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+    seed: int,
+    bar: "Progress",
+) -> dict[str, float]:
+    """One pass over the training images; raises `DivergedError`."""
+    device = feed.padded.device
+    entropy = np.random.SeedSequence([seed, epoch]).generate_state(2, np.uint32)
+    torch.manual_seed(int(entropy[0]))  # dropout and the like
+    model.train()  # type: ignore[attr-defined]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    images_seen, lr = 0, 0.0
+    began = time.perf_counter()
+    for step, (images, labels) in enumerate(feed.epoch(int(entropy[1]))):
+        # The rate of a step is that of its middle: never zero, first or last.
+        lr = recipe.lr_at(epoch + (step + 0.5) / feed.steps)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        with precision(recipe, device):
+            logits = model(images)
+            loss = functional.cross_entropy(
+                logits.float(), labels, label_smoothing=recipe.label_smoothing
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if recipe.clip_grad_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, recipe.clip_grad_norm)
+        optimizer.step()
+        loss_sum += loss.detach() * len(labels)
+        correct += (logits.detach().argmax(1) == labels).sum()
+        images_seen += len(labels)
+        if (step + 1) % CHECK_EVERY_STEPS == 0 or step + 1 == feed.steps:
+            mean = loss_sum.item() / images_seen
+            if not np.isfinite(mean):
+                raise DivergedError(
+                    f"loss {mean} in epoch {epoch + 1}, step {step + 1}"
+                )
+            bar.update(step + 1, mean)
+    seconds = time.perf_counter() - began
+    return {
+        "train_loss": mean,
+        "train_accuracy": correct.item() / images_seen,
+        "lr": lr,
+        "seconds": seconds,
+        "images_per_second": images_seen / seconds,
+    }
+
+
+@torch.inference_mode()
+def evaluate(model: Callable[[Tensor], Tensor], feed: Feed) -> tuple[float, float]:
+    """Mean cross-entropy in nats and accuracy as a fraction, in evaluation mode."""
+    model.eval()  # type: ignore[attr-defined]
+    device = feed.padded.device
+    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    for images, labels in feed.in_order():
+        with precision(feed.recipe, device):
+            logits = model(images).float()
+        loss_sum += functional.cross_entropy(logits, labels, reduction="sum")
+        correct += (logits.argmax(1) == labels).sum()
+    return loss_sum.item() / len(feed.split), correct.item() / len(feed.split)
+
+
+def precision(recipe: Recipe, device: torch.device) -> torch.autocast:
+    return torch.autocast(
+        device.type, torch.bfloat16, enabled=recipe.precision == "bf16"
+    )
+
+
+def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer; with decay="weights" vectors and scalars are spared."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    spared = [p for p in parameters if recipe.decay == "weights" and p.ndim < 2]
+    rest = [p for p in parameters if recipe.decay == "all" or p.ndim >= 2]
+    groups: list[dict[str, Any]] = [
+        {"params": rest, "weight_decay": recipe.weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=recipe.lr, fused=True)
+    return torch.optim.SGD(
+        groups,
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov and recipe.momentum > 0,
+        fused=True,
+    )
+
+
+def write_checkpoint(
+    file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: Fit
+) -> None:
+    buffer = io.BytesIO()
+    content = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "fit": asdict(state),
+    }
+    torch.save(content, buffer)
+    records.write_atomically(file, buffer.getvalue())
+
+
+def read_checkpoint(
+    file: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+) -> Fit:
+    content = torch.load(file, map_location=device, weights_only=True)
+    model.load_state_dict(content["model"])
+    optimizer.load_state_dict(content["optimizer"])
+    state = Fit(**content["fit"])
+    state.interruptions += 1
+    return state
+
+
+class Progress:
+    """A bar over the epochs in a terminal, nothing elsewhere."""
+
+    def __init__(
+        self, recipe: Recipe, steps: int, done: int, wanted: bool | None
+    ) -> None:
+        from tqdm import tqdm
+
+        shown = sys.stderr.isatty() if wanted is None else wanted
+        self.steps, self.epoch = steps, done
+        self.bar = tqdm(
+            total=recipe.epochs * steps,
+            initial=done * steps,
+            disable=not shown,
+            desc=recipe.name,
+            unit="step",
+        )
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.close()
+
+    def update(self, step: int, loss: float) -> None:
+        self.bar.update(self.epoch * self.steps + step - self.bar.n)
+        self.bar.set_postfix(loss=f"{loss:.3f}")
+
+    def finish_epoch(self, values: dict[str, float]) -> None:
+        self.epoch += 1
+        self.bar.set_postfix(validation=f"{values['validation_accuracy']:.2%}")
+
+
+class BusyError(Exception):
+    """Another process is working on this run."""
+
+
+def execute(
+    run: Run,
+    out: Path,
+    *,
+    device: str = "cpu",
+    progress: bool | None = None,
+    wait: bool = True,
+) -> RunRecord:
+    """Give the record of a run: read it, finish it, or make it.
+
+    A record that exists is returned; a run that was interrupted goes on from its last
+    checkpoint (`out`/.checkpoints); otherwise the model is created and trained, and its
+    record is written to `out`.
+
+    Raises:
+        DataError, RecordError, ValueError: data, record or model settings are bad.
+        BusyError: another process works on this run and `wait` is False.
+    """
+    target = out / run.experiment / run.file_name
+    checkpoint = out / ".checkpoints" / f"{run.key}.pt"
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(checkpoint.with_suffix(".lock"), timeout=-1 if wait else 0):
+            if target.exists():
+                record = records.read(target)
+            else:
+                data = load(run.dataset)
+                torch.manual_seed(run.seed)
+                model = build(run, data)
+                state = fit(
+                    model,
+                    data,
+                    run.recipe,
+                    seed=run.seed,
+                    device=device,
+                    test_every_epoch=run.test_every_epoch,
+                    checkpoint=checkpoint,
+                    progress=progress,
+                )
+                record = make_record(run, model, data, state, device)
+                records.write(record, out)
+            checkpoint.unlink(missing_ok=True)
+    except Timeout as error:
+        raise BusyError(f"another process is working on {run.file_name}") from error
+    return record
+
+
+def build(run: Run, data: Dataset) -> nn.Module:
+    """The untrained model of a run, on the CPU."""
+    return models.create(
+        run.model,
+        in_channels=data.in_channels,
+        num_classes=data.num_classes,
+        **run.model_args,
+    )
+
+
+def make_record(
+    run: Run, model: nn.Module, data: Dataset, state: Fit, device: str
+) -> RunRecord:
+    curves = {name: tuple(values) for name, values in state.curves.items()}
+    return RunRecord(
+        run=run,
+        status="finished" if state.status == "finished" else "diverged",
+        curves=Curves(**curves),
+        test_loss=state.test_loss,
+        test_accuracy=state.test_accuracy,
+        parameters=sum(p.numel() for p in model.parameters()),
+        weights_sha256=weights_checksum(model),
+        data_sha256=data.checksum,
+        source_sha256=source_checksum(run.model),
+        git_commit=git_commit(run.model),
+        versions=library_versions(),
+        device=device_name(device),
+        threads=torch.get_num_threads(),
+        seconds=state.seconds,
+        peak_memory_mb=peak_memory(device) / 1e6,
+        interruptions=state.interruptions,
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def weights_checksum(model: nn.Module) -> str:
+    """SHA-256 of the state dict: names and bytes of every tensor."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def source_files(model: str) -> list[Path]:
+    """The modules that determine the outcome of a run of `model`."""
+    package = Path(__file__).parent
+    files = [package / name for name in SOURCES]
+    files.append(package / "models" / models.source_file(model))
+    return [file for file in files if file.exists()]
+
+
+def source_checksum(model: str) -> str:
+    digest = hashlib.sha256()
+    for file in source_files(model):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def git_commit(model: str) -> str | None:
+    """Commit of the source, "+changes" if it was edited since; None outside git."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
+    try:
+        changes = git("status", "--porcelain", "--", *map(str, source_files(model)))
+        return git("rev-parse", "HEAD") + ("+changes" if changes else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def library_versions() -> dict[str, str]:
+    names = ("papernets", "torch", "torchvision", "numpy")
+    return {"python": platform.python_version()} | {n: version(n) for n in names}
+
+
+def device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def peak_memory(device: str) -> int:
+    """Bytes: allocated on a CUDA device, else resident in this process."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes
+
+
+def tune_process(threads: int | None = None) -> None:
+    """Set thread count and allocator for training on a CPU.
+
+    glibc returns and faults in large buffers at every step unless told to keep them;
+    keeping them brings 5 to 60 %, more with large batches. Call it before training.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    if sys.platform == "linux":
+        import ctypes
+
+        with suppress(OSError, AttributeError):
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(-4, 0)  # M_MMAP_MAX: no mmap for large blocks
+            mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: give nothing back
+            mallopt(-2, 64 * 2**20)  # M_TOP_PAD: grow in steps of 64 MiB
+
+
+def environment_for_workers() -> dict[str, str]:
+    """Environment of worker processes: idle threads must not spin."""
+    return os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
