@@ -8,7 +8,6 @@ generator states, and a resumed run repeats the uninterrupted one bit for bit.
 
 import hashlib
 import io
-import os
 import platform
 import resource
 import subprocess
@@ -398,6 +397,7 @@ def build(run: Run, data: Dataset) -> nn.Module:
         run.model,
         in_channels=data.in_channels,
         num_classes=data.num_classes,
+        image_size=data.image_size,
         **run.model_args,
     )
 
@@ -509,8 +509,3 @@ def tune_process(threads: int | None = None) -> None:
             mallopt(-4, 0)  # M_MMAP_MAX: no mmap for large blocks
             mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: give nothing back
             mallopt(-2, 64 * 2**20)  # M_TOP_PAD: grow in steps of 64 MiB
-
-
-def environment_for_workers() -> dict[str, str]:
-    """Environment of worker processes: idle threads must not spin."""
-    return os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}

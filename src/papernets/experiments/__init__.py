@@ -1,18 +1,26 @@
 """The chapters: which runs each one needs, and what it computes from their records.
 
-A chapter is a module with `studies(preset)`, which maps the name of each study to its
-runs. The same run may serve several studies; it is executed once.
+A chapter is a module with `studies(preset)`. A study answers one question; it is a
+mapping from the label of each condition to its runs, one run per seed. The same run may
+serve several studies; it is executed once.
 """
 
 import importlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
 
+import pandas as pd
+
+from papernets import records
 from papernets.records import Run, RunRecord
+
+Study = dict[str, list[Run]]
 
 CHAPTERS = ("pi_net",)
 
@@ -28,9 +36,87 @@ def chapter(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def unique(runs: Sequence[Run]) -> list[Run]:
-    """The runs in their order, each once."""
-    return list({run.key: run for run in runs}.values())
+def runs_of(studies: Iterable[Study]) -> list[Run]:
+    """The runs of some studies, each once; the first seed of every condition first."""
+    conditions = [runs for study in studies for runs in study.values()]
+    rounds = [run for seeds in zip_longest(*conditions) for run in seeds if run]
+    return list({run.key: run for run in rounds}.values())
+
+
+@dataclass
+class Results:
+    """The records behind some studies, and tables of them."""
+
+    records: dict[str, RunRecord]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Results":
+        """The records below `folder`; raises `RecordError` for a bad one."""
+        return cls({r.run.key: r for r in records.read_all(folder)})
+
+    def missing(self, study: Study) -> list[Run]:
+        """Runs of the study that have no record yet."""
+        return [r for runs in study.values() for r in runs if r.key not in self.records]
+
+    def of(self, study: Study) -> dict[str, list[RunRecord]]:
+        """The records that exist, by condition.
+
+        Raises:
+            RecordError: a condition has none at all.
+        """
+        found = {
+            label: [self.records[r.key] for r in runs if r.key in self.records]
+            for label, runs in study.items()
+        }
+        for label, existing in found.items():
+            if not existing:
+                raise records.RecordError(
+                    f"no record for {label!r} ({study[label][0].file_name}); make it "
+                    f"with `papernets run {study[label][0].experiment} --preset paper`"
+                )
+        return found
+
+    def table(self, study: Study) -> pd.DataFrame:
+        """One row per run, with its condition in the column `condition`."""
+        frames = [
+            records.load(found).assign(condition=label)
+            for label, found in self.of(study).items()
+        ]
+        return pd.concat(frames, ignore_index=True)
+
+    def curves(self, study: Study) -> pd.DataFrame:
+        """One row per run and epoch, with `condition` and `seed`."""
+        runs = self.table(study)[["condition", "key", "seed"]]
+        found = [r for group in self.of(study).values() for r in group]
+        return runs.merge(records.load_curves(found), on="key")
+
+    def summary(self, study: Study) -> pd.DataFrame:
+        """One row per condition: seeds, divergences, accuracies in % as mean ± std.
+
+        The standard deviation is that of a sample (n - 1) and needs two seeds.
+        """
+        rows = {}
+        for label, runs in self.table(study).groupby("condition", sort=False):
+            rows[label] = {
+                "seeds": len(runs),
+                "diverged": int((runs.status == "diverged").sum()),
+                "epochs": "-".join(map(str, sorted(set(runs["recipe.epochs"])))),
+                "parameters": f"{runs.parameters.iloc[0]:,}",
+                **{
+                    name: mean_and_std(100 * runs[f"{name}_accuracy"])
+                    for name in ("train", "validation", "test")
+                },
+            }
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def mean_and_std(values: pd.Series, digits: int = 2) -> str:
+    """ "70.13 ± 0.42", "70.13" for a single value, "-" for none."""
+    known = values.dropna().astype(float)
+    if known.empty:
+        return "-"
+    spread = f" ± {known.std():.{digits}f}" if len(known) > 1 else ""
+    return f"{known.mean():.{digits}f}{spread}"
 
 
 def execute_all(
@@ -48,7 +134,6 @@ def execute_all(
     """
     from papernets import training
 
-    runs = unique(runs)
     if jobs == 1:
         training.tune_process(threads)
         for run in runs:

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import inspect
 from typing import Any
 
 from torch import nn
@@ -18,7 +19,12 @@ def list_models() -> list[str]:
 
 
 def create(
-    name: str, *, num_classes: int = 10, in_channels: int = 3, **arguments: Any
+    name: str,
+    *,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    image_size: int | None = None,
+    **arguments: Any,
 ) -> nn.Module:
     """Build a network with freshly initialised weights.
 
@@ -26,17 +32,24 @@ def create(
         name: one of `list_models()`.
         num_classes: number of logits.
         in_channels: channels of the images.
+        image_size: height and width in pixels; matters only to networks whose layers
+            depend on it, the others ignore it.
         arguments: passed to the network's constructor.
 
     Raises:
-        ValueError: unknown name, or an argument the constructor does not take.
+        ValueError: unknown name, or an argument the network does not take.
     """
     module, cls = lookup(name)
     build = getattr(importlib.import_module(f"{__name__}.{module}"), cls)
-    try:
-        return build(in_channels=in_channels, num_classes=num_classes, **arguments)
-    except TypeError as error:
-        raise ValueError(f"{name}: {error}") from error
+    known = set(inspect.signature(build).parameters)
+    if unknown := sorted(set(arguments) - known):
+        own = sorted(known - {"in_channels", "num_classes", "image_size"})
+        raise ValueError(
+            f"{name} has no argument {unknown[0]!r}; it takes {', '.join(own)}"
+        )
+    if image_size is not None and "image_size" in known:
+        arguments["image_size"] = image_size
+    return build(in_channels=in_channels, num_classes=num_classes, **arguments)
 
 
 def lookup(name: str) -> tuple[str, str]:

@@ -70,6 +70,9 @@ class PolyNet(nn.Module):
         dropout: probability of dropping an input of the classifier.
         init_gain: None keeps PyTorch's default initialisation, as the article does;
             otherwise weights are drawn from N(0, init_gain^2 / fan_in), biases are 0.
+        init_bias: bias of the second branch of every product, if `init_gain` is given.
+            With 1 a block starts as h = a (1 + b): its linear part plus a product, as
+            the paper's CCP recursion has it; gain 0.786 then keeps the variance.
 
     Shape: float (N, in_channels, image_size, image_size) -> (N, num_classes).
     """
@@ -86,6 +89,7 @@ class PolyNet(nn.Module):
         norm: bool = False,
         dropout: float = 0.0,
         init_gain: float | None = None,
+        init_bias: float = 0.0,
     ) -> None:
         super().__init__()
         if join not in JOINS:
@@ -109,18 +113,20 @@ class PolyNet(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(channels * size**2, num_classes)
         if init_gain is not None:
-            initialise(self, init_gain)
+            initialise(self, init_gain, init_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.dropout(self.blocks(x).flatten(1)))
 
 
-def initialise(model: nn.Module, gain: float) -> None:
-    """Draw convolution and linear weights from N(0, gain^2 / fan_in); biases 0.
+def initialise(model: nn.Module, gain: float, bias: float) -> None:
+    """Draw convolution and linear weights from N(0, gain^2 / fan_in).
 
-    With gain 1 a product of two independent branches of a unit-variance input has unit
-    variance again; PyTorch's default has gain 1/sqrt(3), so the scale shrinks by three
-    in every product and the polynomial of degree 32 starts almost constant.
+    Biases are 0, but `bias` in the second branch of every product. For unit-variance
+    inputs and independent branches the variance of a product is gain^4 with bias 0 and
+    gain^2 (1 + gain^2) with bias 1, so the gains 1 and 0.786 keep it. PyTorch's default
+    has gain 1/sqrt(3): the variance shrinks by nine in every product, and a polynomial
+    of degree 32 starts almost constant.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -128,6 +134,12 @@ def initialise(model: nn.Module, gain: float) -> None:
             nn.init.normal_(module.weight, std=gain / fan_in**0.5)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+    for module in model.modules():
+        if isinstance(module, Join) and len(module.branches) == 2:
+            second = module.branches[1]
+            assert isinstance(second, nn.Conv2d)
+            assert second.bias is not None
+            nn.init.constant_(second.bias, bias)
 
 
 class PolyResidual(nn.Module):

@@ -1,0 +1,253 @@
+"""The `papernets` command."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+EXAMPLES = """examples:
+  papernets list                                   models, data sets, recipes, chapters
+  papernets data cifar10                           download and check a data set
+  papernets train polynet --data digits --recipe article --epochs 5 --set blocks=3
+  papernets run pi_net --preset quick              a chapter's grid, in miniature
+  papernets run pi_net --preset paper --jobs 2     the chapter's records, made anew
+  papernets results results                        a table of run records
+
+A run that was interrupted (Ctrl-C, a crash, a power cut) goes on from its last finished
+epoch when the same command is given again. Data lie in $PAPERNETS_DATA."""
+
+
+class UsageError(Exception):
+    """A bad argument; the message is all the user sees."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns 0, 2 for bad input, 130 after Ctrl-C."""
+    # Read when PyTorch is imported, so it comes before any other import.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    options = parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues the run", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        print(f"papernets: {one_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error that was written for the user; others are raised."""
+    from pydantic import ValidationError
+
+    from papernets.data import DataError
+    from papernets.records import RecordError
+    from papernets.training import BusyError
+
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        return f"{where} is {first['input']!r}: {first['msg']}"
+    known = (UsageError, DataError, RecordError, BusyError, ValueError)
+    if not isinstance(error, known):
+        raise error
+    return str(error)
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="papernets",
+        description="Neural-network papers, rerun.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(required=True, metavar="command")
+
+    listing = commands.add_parser(
+        "list", help="models, data sets, recipes and chapters"
+    )
+    listing.set_defaults(command=list_everything)
+
+    data = commands.add_parser("data", help="download and check data sets")
+    data.add_argument("names", nargs="*", metavar="name", help="default: all")
+    data.set_defaults(command=prepare_data)
+
+    train = commands.add_parser("train", help="train one model and write its record")
+    train.add_argument("model")
+    train.add_argument("--data", default="digits", help="default: %(default)s")
+    train.add_argument("--recipe", default="article", help="default: %(default)s")
+    train.add_argument("--epochs", type=int, help="shrink or stretch the recipe")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="name=value",
+        help="a field of the recipe or an argument of the model; may be repeated",
+    )
+    add_execution(train)
+    train.set_defaults(command=train_model)
+
+    run = commands.add_parser("run", help="make the records of a chapter")
+    run.add_argument("chapter")
+    run.add_argument("--preset", choices=("quick", "paper"), default="quick")
+    run.add_argument("--study", action="append", help="only this one; may be repeated")
+    run.add_argument("--jobs", type=int, default=1, help="runs side by side")
+    add_execution(run)
+    run.set_defaults(command=run_chapter)
+
+    results = commands.add_parser("results", help="a table of run records")
+    results.add_argument("folder", type=Path, nargs="?", default=Path("results"))
+    results.add_argument("--csv", action="store_true", help="every column, as CSV")
+    results.set_defaults(command=show_results)
+    return top
+
+
+def add_execution(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--out", type=Path, default=Path("runs"), help="default: %(default)s"
+    )
+    command.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
+    command.add_argument("--threads", type=int, help="CPU threads of a run")
+
+
+def list_everything(options: argparse.Namespace) -> None:
+    from papernets import data, experiments, models, recipes
+
+    for title, names in (
+        ("models", models.list_models()),
+        ("data sets", list(data.SOURCES)),
+        ("recipes", list(recipes.RECIPES)),
+        ("chapters", list(experiments.CHAPTERS)),
+    ):
+        print(f"{title}:", *names, sep="\n  ")
+
+
+def prepare_data(options: argparse.Namespace) -> None:
+    from papernets import data
+
+    for name in options.names or data.SOURCES:
+        loaded = data.load(name)
+        counts = (len(loaded.train), len(loaded.validation), len(loaded.test))
+        print(
+            f"{name}: {counts[0]:,} training, {counts[1]:,} validation, {counts[2]:,} "
+            f"test images, SHA-256 {loaded.checksum[:16]}, in {data.data_folder()}"
+        )
+
+
+def train_model(options: argparse.Namespace) -> None:
+    from papernets import training
+    from papernets.recipes import RECIPES, Recipe
+    from papernets.records import Run
+
+    check_device(options.device)
+    if options.recipe not in RECIPES:
+        raise UsageError(
+            f"no recipe {options.recipe!r}; there are {', '.join(RECIPES)}"
+        )
+    recipe = RECIPES[options.recipe]
+    if options.epochs is not None:
+        if options.epochs < 1:
+            raise UsageError(f"--epochs is {options.epochs}; it must be at least 1")
+        recipe = recipe.quick(options.epochs)
+    settings = dict(parse_setting(text) for text in options.set)
+    of_recipe = {k: v for k, v in settings.items() if k in Recipe.__annotations__}
+    run = Run(
+        experiment="train",
+        model=options.model,
+        model_args={k: v for k, v in settings.items() if k not in of_recipe},
+        dataset=options.data,
+        recipe=recipe.but(**of_recipe),
+        seed=options.seed,
+    )
+    training.tune_process(options.threads)
+    record = training.execute(run, options.out, device=options.device)
+    print(describe(record))
+
+
+def run_chapter(options: argparse.Namespace) -> None:
+    from papernets import experiments
+
+    check_device(options.device)
+    if options.jobs < 1:
+        raise UsageError(f"--jobs is {options.jobs}; it must be at least 1")
+    studies = experiments.chapter(options.chapter).studies(options.preset)
+    for name in options.study or ():
+        if name not in studies:
+            raise UsageError(f"no study {name!r}; there are {', '.join(studies)}")
+    runs = experiments.runs_of(studies[name] for name in options.study or studies)
+    finished = experiments.execute_all(
+        runs,
+        options.out,
+        device=options.device,
+        jobs=options.jobs,
+        threads=options.threads,
+    )
+    for number, record in enumerate(finished, 1):
+        print(f"[{number}/{len(runs)}] {describe(record)}", flush=True)
+
+
+def show_results(options: argparse.Namespace) -> None:
+    from papernets import records
+
+    table = records.load(options.folder)
+    if table.empty:
+        raise UsageError(f"{options.folder} holds no records")
+    if options.csv:
+        print(table.to_csv(index=False), end="")
+        return
+    columns = (
+        *("experiment", "model", "dataset", "recipe", "seed", "status", "epochs"),
+        *("validation_accuracy", "test_accuracy", "seconds"),
+    )
+    print(table[list(columns)].to_string(index=False, float_format="{:.4f}".format))
+
+
+def describe(record: object) -> str:
+    from papernets.records import RunRecord
+
+    assert isinstance(record, RunRecord)
+    run = record.run
+    outcome = (
+        f"diverged in epoch {len(record.curves.train_loss) + 1}"
+        if record.test_accuracy is None
+        else f"test accuracy {record.test_accuracy:.2%}"
+    )
+    return f"{run.file_name}: {outcome} in {record.seconds:.0f} s"
+
+
+def check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); "
+            "use --device cpu"
+        ) from error
+
+
+def parse_setting(text: str) -> tuple[str, bool | int | float | str | None]:
+    """("blocks", 3) from "blocks=3"; numbers, true, false and none are recognised."""
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise UsageError(f"--set {text!r} is not of the form name=value")
+    words = {"true": True, "false": False, "none": None}
+    if value.lower() in words:
+        return name, words[value.lower()]
+    for number in (int, float):
+        try:
+            return name, number(value)
+        except ValueError:
+            continue
+    return name, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

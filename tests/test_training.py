@@ -1,0 +1,322 @@
+"""The training loop: it learns, repeats itself, and survives being killed."""
+
+import dataclasses
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+from torch import nn
+
+from papernets import data, records, training
+from papernets.recipes import Recipe
+from papernets.records import Run
+
+RECIPE = Recipe(
+    name="test", epochs=3, batch_size=64, lr=0.1, crop_padding=1, flip=True
+)
+RUN = Run(
+    experiment="tests",
+    model="polynet",
+    model_args={"blocks": 2, "dropout": 0.2, "norm": True, "width": 8},
+    dataset="digits",
+    recipe=RECIPE,
+    seed=0,
+    test_every_epoch=True,
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def digits() -> data.Dataset:
+    return data.load("digits")
+
+
+def linear(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+
+def test_it_learns(digits: data.Dataset) -> None:
+    recipe = Recipe(name="r", epochs=10, batch_size=32, lr=0.05, schedule="cosine")
+    result = training.fit(linear(), digits, recipe)
+    assert result.status == "finished"
+    assert result.test_accuracy > 0.93  # linear models reach about 0.95 on digits
+    assert result.curves["validation_accuracy"][-1] > 0.93
+    assert all(len(curve) == 10 for curve in result.curves.values())
+    assert "test_loss" not in result.curves
+
+
+def test_sgd_step_is_the_textbook_one(digits: data.Dataset) -> None:
+    """Two steps of Nesterov SGD with decay on one batch, against the formulas."""
+    recipe = Recipe(
+        name="r", epochs=2, batch_size=2_000, lr=0.1, momentum=0.9, weight_decay=0.01
+    )
+    model = linear()
+    weight = model[1].weight.detach().clone().double()
+    bias = model[1].bias.detach().clone().double()
+    training.fit(model, digits, recipe)
+    pixels = digits.train.images.double().flatten(1) / 255
+    x = (pixels - digits.mean[0]) / digits.std[0]
+    y = nn.functional.one_hot(digits.train.labels, 10).double()
+    velocity = [torch.zeros_like(weight), torch.zeros_like(bias)]
+    for _ in range(2):
+        error = (torch.softmax(x @ weight.T + bias, 1) - y) / len(y)
+        gradients = [error.T @ x + 0.01 * weight, error.sum(0) + 0.01 * bias]
+        velocity = [0.9 * v + g for v, g in zip(velocity, gradients, strict=True)]
+        weight -= 0.1 * (gradients[0] + 0.9 * velocity[0])
+        bias -= 0.1 * (gradients[1] + 0.9 * velocity[1])
+    torch.testing.assert_close(model[1].weight.double(), weight, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(model[1].bias.double(), bias, rtol=1e-4, atol=1e-6)
+
+
+def test_decay_can_spare_biases_and_norms() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    recipe = RECIPE.but(weight_decay=0.1, decay="weights")
+    decayed, spared = training.build_optimizer(model, recipe).param_groups
+    assert [p.ndim for p in decayed["params"]] == [4]
+    assert [p.ndim for p in spared["params"]] == [1, 1, 1]
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
+
+
+def test_clipping_bounds_the_step(digits: data.Dataset) -> None:
+    recipe = Recipe(
+        name="r", epochs=1, batch_size=2_000, lr=1.0, momentum=0.0, clip_grad_norm=1e-3
+    )
+    model = linear()
+    before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
+    training.fit(model, digits, recipe)
+    after = torch.cat([p.detach().flatten() for p in model.parameters()])
+    assert (after - before).norm().item() == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize("scaling", ["standardize", "unit"])
+def test_feed_serves_scaled_pixels(digits: data.Dataset, scaling: str) -> None:
+    recipe = Recipe(name="r", epochs=1, batch_size=64, lr=1, scaling=scaling)
+    feed = training.Feed(digits.train, digits, recipe, torch.device("cpu"))
+    images, labels = zip(*feed.epoch(seed=1), strict=True)
+    assert len(images) == feed.steps == 1257 // 64
+    first = next(feed.in_order())[0]
+    expected = digits.train.images[:1000].float() / 255
+    if scaling == "standardize":
+        expected = (expected - digits.mean[0]) / digits.std[0]
+    torch.testing.assert_close(first, expected)
+    # Every image at most once, with its own label.
+    served = {i.numpy().tobytes(): int(k) for b, c in zip(images, labels, strict=True)
+              for i, k in zip(b, c, strict=True)}
+    own = {
+        i.numpy().tobytes(): int(k)
+        for i, k in zip(feed.scaled(digits.train.images), digits.train.labels, strict=True)
+    }
+    assert len(served) == feed.steps * 64
+    assert served.items() <= own.items()
+
+
+def test_test_images_never_influence_training(digits: data.Dataset) -> None:
+    noise = torch.randint(0, 256, digits.test.images.shape, dtype=torch.uint8)
+    other = dataclasses.replace(digits, test=data.Split(noise, digits.test.labels))
+    models = [linear(), linear()]
+    for model, source in zip(models, (digits, other), strict=True):
+        training.fit(model, source, RECIPE, test_every_epoch=True)
+    assert torch.equal(models[0][1].weight, models[1][1].weight)
+
+
+def test_divergence_is_reported(tmp_path: Path) -> None:
+    recipe = Recipe(name="r", epochs=4, batch_size=64, lr=1e6)
+    run = dataclasses.replace(
+        RUN, recipe=recipe, model_args={"blocks": 2}, test_every_epoch=False
+    )
+    record = training.execute(run, tmp_path)
+    assert record.status == "diverged"
+    assert (record.test_loss, record.test_accuracy) == (None, None)
+    assert len(record.curves.train_loss) < 4
+    assert records.load(tmp_path).status.tolist() == ["diverged"]
+
+
+def test_progress_only_where_wanted(digits, capsys) -> None:
+    training.fit(linear(), digits, RECIPE)
+    assert capsys.readouterr() == ("", "")
+    training.fit(linear(), digits, RECIPE, progress=True)
+    assert "validation=" in capsys.readouterr().err
+
+
+def test_bf16_and_layouts_give_about_the_same(digits: data.Dataset) -> None:
+    losses = []
+    for change in ({}, {"channels_last": False}, {"precision": "bf16"}):
+        torch.manual_seed(0)
+        model = training.build(RUN, digits)
+        result = training.fit(model, digits, RECIPE.but(epochs=1, **change))
+        losses.append(result.curves["train_loss"][0])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert losses[2] == pytest.approx(losses[0], rel=5e-2)
+    assert losses[2] != losses[0]
+
+
+def test_same_seed_same_record(tmp_path: Path) -> None:
+    first = training.execute(RUN, tmp_path / "first")
+    again = training.execute(RUN, tmp_path / "again")
+    other = training.execute(dataclasses.replace(RUN, seed=1), tmp_path / "first")
+    assert first.outcome() == again.outcome()
+    assert first.weights_sha256 != other.weights_sha256
+
+
+def test_finished_run_is_not_repeated(tmp_path: Path, monkeypatch) -> None:
+    first = training.execute(RUN, tmp_path)
+    monkeypatch.setattr(training, "fit", None)  # calling it would fail
+    assert training.execute(RUN, tmp_path) == first
+    assert not list((tmp_path / ".checkpoints").glob("*.pt"))
+
+
+def test_provenance(tmp_path: Path) -> None:
+    record = training.execute(RUN, tmp_path)
+    model = training.build(RUN, data.load("digits"))
+    assert record.parameters == sum(p.numel() for p in model.parameters())
+    assert record.source_sha256 == training.source_checksum("polynet")
+    assert record.data_sha256 == data.load("digits").checksum
+    assert record.versions["torch"] == torch.__version__
+    assert record.seconds > sum(record.curves.seconds) > 0
+    assert record.threads == 1
+    assert 50 < record.peak_memory_mb < 10_000
+
+
+def test_interruption_at_every_epoch(digits: data.Dataset, tmp_path: Path) -> None:
+    """A run stopped after any epoch and resumed ends with the same bits."""
+
+    def start(checkpoint: Path | None, epochs: int = 3) -> tuple[training.Fit, str]:
+        torch.manual_seed(0)
+        model = training.build(RUN, digits)
+        recipe = RECIPE.but(epochs=epochs, optimizer="adam", lr=1e-3)
+        result = training.fit(
+            model, digits, recipe, checkpoint=checkpoint, test_every_epoch=True
+        )
+        return result, training.weights_checksum(model)
+
+    whole, weights = start(None)
+    for stop in (1, 2):
+        checkpoint = tmp_path / f"{stop}.pt"
+        start(checkpoint, epochs=stop)  # constant rate: a prefix of the whole run
+        state = torch.load(checkpoint, weights_only=True)
+        state["fit"]["test_accuracy"] = state["fit"]["test_loss"] = None
+        torch.save(state, checkpoint)
+        resumed, resumed_weights = start(checkpoint)
+        assert resumed_weights == weights
+        assert resumed.interruptions == 1
+        for name in ("train_loss", "validation_loss", "test_accuracy"):
+            assert resumed.curves[name] == whole.curves[name]
+
+
+def test_torn_checkpoint_never_replaces_a_whole_one(tmp_path, monkeypatch) -> None:
+    file = tmp_path / "c.pt"
+    model = linear()
+    optimizer = training.build_optimizer(model, RECIPE)
+    training.write_checkpoint(file, model, optimizer, training.Fit())
+    before = file.read_bytes()
+
+    def fail(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(records.os, "fsync", fail)
+    with pytest.raises(KeyboardInterrupt):
+        training.write_checkpoint(file, model, optimizer, training.Fit())
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+COMMAND = [
+    *(sys.executable, "-m", "papernets.cli", "train", "polynet", "--threads", "1"),
+    *("--epochs", "25", "--recipe", "article", "--set", "blocks=3"),
+    *("--set", "dropout=0.1", "--set", "flip=true", "--set", "crop_padding=1"),
+]
+
+
+def finished_outcome(folder: Path) -> dict:
+    (file,) = (folder / "train").glob("*.json")
+    return records.read(file).outcome()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, float]:
+    """The outcome of the command that is never killed, and its training seconds."""
+    folder = tmp_path_factory.mktemp("whole")
+    subprocess.run([*COMMAND, "--out", str(folder)], check=True, capture_output=True)
+    (file,) = (folder / "train").glob("*.json")
+    return finished_outcome(folder), records.read(file).seconds
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_runs_end_with_the_same_record(
+    uninterrupted: tuple[dict, float], tmp_path: Path, seed: int
+) -> None:
+    """SIGKILL at random moments, then the same command again, until it is done."""
+    outcome, seconds = uninterrupted
+    rng = np.random.default_rng(seed)
+    command = [*COMMAND, "--out", str(tmp_path)]
+    killed = 0
+    for _ in range(2):
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        checkpoints = tmp_path / ".checkpoints"
+        while not list(checkpoints.glob("*.pt")) and child.poll() is None:
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, seconds / 4))
+        child.kill()
+        killed += child.wait() == -signal.SIGKILL
+    assert killed
+    subprocess.run(command, check=True, capture_output=True)
+    assert finished_outcome(tmp_path) == outcome
+    assert not list(tmp_path.rglob("*.pt"))
+    (file,) = (tmp_path / "train").glob("*.json")
+    assert records.read(file).interruptions >= 1
+
+
+def test_ctrl_c_leaves_a_resumable_run(
+    uninterrupted: tuple[dict, float], tmp_path: Path
+) -> None:
+    command = [*COMMAND, "--out", str(tmp_path)]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not list((tmp_path / ".checkpoints").glob("*.pt")):
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    message = child.communicate()[1]
+    assert child.returncode == 130
+    assert message == "interrupted; the same command continues the run\n"
+    subprocess.run(command, check=True, capture_output=True)
+    assert finished_outcome(tmp_path) == uninterrupted[0]
+
+
+def test_a_run_has_one_worker(tmp_path: Path) -> None:
+    (tmp_path / ".checkpoints").mkdir()
+    lock = FileLock(tmp_path / ".checkpoints" / f"{RUN.key}.lock")
+    with lock, pytest.raises(training.BusyError, match=RUN.file_name):
+        training.execute(RUN, tmp_path, wait=False)
+
+
+def test_first_losses_are_those_of_any_machine() -> None:
+    """Ten steps agree across machines to 1 %; more would amplify rounding."""
+    digits = data.load("digits")
+    recipe = Recipe(name="r", epochs=1, batch_size=125, lr=0.1, crop_padding=1)
+    torch.manual_seed(0)
+    result = training.fit(linear(), digits, recipe, seed=0)
+    assert result.curves["train_loss"][0] == pytest.approx(2.0600, rel=1e-2)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_agrees_with_cpu(digits: data.Dataset) -> None:
+    losses = []
+    for device in ("cpu", "cuda"):
+        torch.manual_seed(0)
+        model = training.build(RUN, digits)
+        recipe = RECIPE.but(epochs=1, crop_padding=0, flip=False, batch_size=2_000)
+        result = training.fit(model, digits, recipe, device=device)
+        losses.append(result.curves["validation_loss"][0])
+    assert losses[1] == pytest.approx(losses[0], rel=5e-2)
+
+
