@@ -77,9 +77,7 @@ def details() -> Study:
         "gradients clipped at 1": polynet(base.but(clip_grad_norm=1.0), 3),
         "variance-preserving init": polynet(base, 3, {"init_gain": 1.0}),
         "1 + small init": polynet(base, 3, SKIP_INIT),
-        "all of the reliable recipe": polynet(
-            POLYNET_RELIABLE.quick(4), 3, **SKIP_INIT
-        ),
+        "all of the reliable recipe": polynet(POLYNET_RELIABLE.quick(4), 3, SKIP_INIT),
     }
 
 
@@ -90,7 +88,7 @@ def joins() -> Study:
         f"{label}, {blocks} {'block' if blocks == 1 else 'blocks'}": polynet(
             recipe,
             3,
-            {"join": join, "blocks": blocks} | joined(join, blocks),
+            {"join": join, "blocks": blocks, **joined(join, blocks)},
         )
         for blocks in range(1, 6)
         for join, label in JOINS.items()
