@@ -108,12 +108,13 @@ def cure() -> Study:
     """Can the overfitting be cured, with the same five products and no activation?"""
     base = POLYNET_RELIABLE.but(epochs=15)
     augmented = base.but(crop_padding=4, flip=True)
-    best = augmented.but(name="cured", epochs=40)
     return {
         "reliable recipe": polynet(base, 3, SKIP_INIT),
-        "+ augmentation": polynet(augmented, 3, SKIP_INIT),
-        "+ augmentation, batch norm": polynet(augmented, 3, SKIP_INIT | {"norm": True}),
-        "the same, 40 epochs": polynet(best, 3, SKIP_INIT | {"norm": True}),
+        "weight decay 1e-4": polynet(base.but(weight_decay=1e-4), 3, SKIP_INIT),
+        "dropout 0.5": polynet(base, 3, SKIP_INIT | {"dropout": 0.5}),
+        "augmentation": polynet(augmented, 3, SKIP_INIT),
+        "augmentation, batch norm": polynet(augmented, 3, SKIP_INIT | {"norm": True}),
+        "augmentation, 40 epochs": polynet(augmented.but(epochs=40), 3, SKIP_INIT),
     }
 
 
