@@ -53,7 +53,7 @@ def one_line(error: Exception) -> str:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         return f"{where} is {first['input']!r}: {first['msg']}"
-    known = (UsageError, DataError, RecordError, BusyError, ValueError)
+    known = (UsageError, DataError, RecordError, BusyError, ValueError, OSError)
     if not isinstance(error, known):
         raise error
     return str(error)

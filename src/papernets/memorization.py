@@ -408,7 +408,9 @@ def _steer(t: Sequence[int], step: int, layout: _Layout) -> tuple[list[int], _Ge
     far.append(gap[n])
     left, right = np.array(near)[:, None], np.array(far)[:, None]
     length = (ahead[:, -1:] + left + right)[:, 0]
-    d = np.where(np.array(layout.inward)[:, None], (ahead + left)[:, ::-1], ahead + left)
+    d = np.where(
+        np.array(layout.inward)[:, None], (ahead + left)[:, ::-1], ahead + left
+    )
     rests = gap[1:] / 2 * np.array([*layout.fresh[1:], False])
     return chosen, _Geometry(d, length, rests)
 
@@ -531,8 +533,10 @@ def _compact(problem: _Problem, draws: int, seed: int) -> "ExactNetwork":
     one, zero = fmpz(1), fmpz(0)
     unit = 2**MARGIN  # targets are counted in 2^-20, so that c_j can be an integer
     low = [unit * (int(column.min()) - 1) for column in problem.y.T]
-    y = [[[unit * int(v) for v in problem.y[row, o]] for row in line.points]
-         for o in range(m)]
+    y = [
+        [[unit * int(v) for v in problem.y[row, o]] for row in line.points]
+        for o in range(m)
+    ]
     # R(i, j), the product of d over the chunks up to i since the last restart and their
     # first j points, is the denominator of residual and slope; row is its last factor.
     rectangle, row = [one] * n, [one] * n
@@ -543,9 +547,10 @@ def _compact(problem: _Problem, draws: int, seed: int) -> "ExactNetwork":
         sigma = (-1) ** j
         d = [chunk[j] for chunk in line.d]
         column = _running_products(d, layout.fresh)  # over the chunks before
-        old, rectangle = rectangle, [
-            r * c * v for r, c, v in zip(rectangle, column, d, strict=True)
-        ]
+        old, rectangle = (
+            rectangle,
+            [r * c * v for r, c, v in zip(rectangle, column, d, strict=True)],
+        )
         bounds = _Bounds(line, layout, j, old)
         network.add_column(_denominators(rectangle, line, layout))
         for o in range(m):

@@ -1,0 +1,132 @@
+"""Chapters: their grids, their tables, and running a grid side by side."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from papernets import experiments, records
+from papernets.data import DataError
+from papernets.experiments import Results, pi_net
+from papernets.records import RecordError
+
+
+def test_grids_hold_each_run_once_and_the_first_seeds_first() -> None:
+    for preset in ("quick", "paper"):
+        studies = experiments.chapter("pi_net").studies(preset)
+        runs = experiments.runs_of(studies.values())
+        assert len({run.key for run in runs}) == len(runs) > 30
+    one = experiments.runs_of([pi_net.cure()])
+    assert [run.seed for run in one] == sorted(run.seed for run in one)
+
+
+def test_every_condition_differs_only_in_its_seeds() -> None:
+    for study in pi_net.studies().values():
+        for label, runs in study.items():
+            assert [run.seed for run in runs] == list(range(len(runs)))
+            assert len({replace(run, seed=0).key for run in runs}) == 1, label
+        assert len({runs[0].key for runs in study.values()}) == len(study)
+
+
+def test_quick_preset_is_small() -> None:
+    for study in pi_net.studies("quick").values():
+        for run in experiments.runs_of([study]):
+            assert (run.dataset, run.recipe.epochs, run.seed) == ("digits", 2, 0)
+
+
+def tiny_study() -> experiments.Study:
+    study = pi_net.studies("quick")["joins"]
+    runs = dict(list(study.items())[:3])
+    return {
+        label: [replace(r, seed=s) for r in seeds for s in range(2)]
+        for label, seeds in runs.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    folder = tmp_path_factory.mktemp("records")
+    runs = experiments.runs_of([tiny_study()])
+    made = list(experiments.execute_all(runs, folder, jobs=2))
+    assert {r.run.key for r in made} == {run.key for run in runs}
+    assert all(record.threads == 1 for record in made)
+    return Results.read(folder)
+
+
+def test_side_by_side_gives_the_same_records(results: Results, tmp_path: Path) -> None:
+    run = experiments.runs_of([tiny_study()])[0]
+    (alone,) = experiments.execute_all([run], tmp_path, threads=1)
+    assert alone.outcome() == results.records[run.key].outcome()
+
+
+def test_summary_is_mean_and_sample_deviation(results: Results) -> None:
+    study = tiny_study()
+    summary = results.summary(study)
+    assert list(summary.index) == list(study)
+    label, runs = next(iter(study.items()))
+    accuracies = [results.records[r.key].test_accuracy for r in runs]
+    mean, half = 50 * sum(accuracies), 50 * abs(accuracies[0] - accuracies[1])
+    assert summary.test[label] == f"{mean:.2f} ± {half * 2**0.5:.2f}"
+    assert (summary.seeds[label], summary.diverged[label]) == (2, 0)
+
+
+def test_curves_carry_their_condition(results: Results) -> None:
+    curves = results.curves(tiny_study())
+    assert len(curves) == 3 * 2 * 2
+    assert set(curves.groupby(["condition", "seed"]).size()) == {2}
+
+
+def test_missing_records_are_named(results: Results) -> None:
+    study = tiny_study()
+    label, runs = next(iter(study.items()))
+    some = Results({k: r for k, r in results.records.items() if k != runs[0].key})
+    assert some.missing(study) == [runs[0]]
+    assert some.summary(study).seeds[label] == 1
+    none = Results({r.key: results.records[r.key] for r in list(study.values())[1]})
+    with pytest.raises(RecordError, match=f"no record for '{label}'.*papernets run pi"):
+        none.summary(study)
+
+
+def test_mean_and_std_of_few_values() -> None:
+    def of(*values: float | None) -> str:
+        return experiments.mean_and_std(pd.Series(values, dtype=float))
+
+    assert of(1, 2, 3) == "2.00 ± 1.00"
+    assert of(70.126) == "70.13"
+    assert of(None, 1, 3) == "2.00 ± 1.41"
+    assert of(None) == of() == "-"
+
+
+def test_committed_records_are_whole(root: Path) -> None:
+    """Every committed record is valid, at its place, and asked for by its chapter."""
+    for name in experiments.CHAPTERS:
+        chapter = experiments.chapter(name)
+        wanted = {r.key: r for r in experiments.runs_of(chapter.studies().values())}
+        folder = root / "results" / name
+        for record in records.read_all(folder):
+            run = record.run
+            assert run == wanted[run.key], f"{run.file_name} is in no study"
+            assert (folder / run.file_name).exists()
+            assert not (record.git_commit or "").endswith("+changes")
+            assert record.status == "diverged" or (
+                len(record.curves.train_loss) == run.recipe.epochs
+            )
+            assert record.data_sha256 == checksum(run.dataset)
+
+
+def checksum(dataset: str) -> str:
+    from papernets.data import SOURCES
+
+    return SOURCES[dataset].sha256
+
+
+def test_unknown_chapter() -> None:
+    with pytest.raises(ValueError, match="no chapter 'x'; there are pi_net"):
+        experiments.chapter("x")
+
+
+def test_a_worker_that_fails_stops_the_grid(tmp_path: Path) -> None:
+    bad = replace(experiments.runs_of([tiny_study()])[0], dataset="nothing")
+    with pytest.raises(DataError, match="no data set 'nothing'"):
+        list(experiments.execute_all([bad] * 2, tmp_path, jobs=2))

@@ -1,0 +1,124 @@
+"""The networks: parameter counts, shapes, and what makes each of them."""
+
+import pytest
+import torch
+
+from papernets import models
+from papernets.experiments import pi_net
+from papernets.models.pi_net import GEOMETRY, JOINS, Join, PolyNet
+
+COUNTS = [
+    ("polynet", {"in_channels": 1}, 1_220_362),  # as the article's code gives them
+    ("polynet", {"in_channels": 3}, 1_220_938),
+    ("poly_resnet20", {}, 249_562),  # 464 + 14,016 + 47,040 + 187,264 + 128 + 650
+]
+
+
+def closed_form(in_channels: int, blocks: int, branches: int, width: int) -> int:
+    """Parameters of PolyNet on 32x32 images, from the geometry of its blocks."""
+    total, channels, size = 0, in_channels, 32
+    for i, (kernel, stride, padding) in enumerate(GEOMETRY[:blocks]):
+        out = width * 2**i
+        total += branches * out * (channels * kernel**2 + 1)
+        channels, size = out, (size + 2 * padding - kernel) // stride + 1
+    return total + 10 * (channels * size**2 + 1)
+
+
+def parameters(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(("name", "arguments", "count"), COUNTS)
+def test_parameter_counts(name: str, arguments: dict, count: int) -> None:
+    assert parameters(models.create(name, **arguments)) == count
+
+
+@pytest.mark.parametrize("blocks", range(1, 6))
+@pytest.mark.parametrize("join", JOINS)
+def test_counts_follow_from_the_geometry(join: str, blocks: int) -> None:
+    model = PolyNet(3, join=join, blocks=blocks, width=6)
+    branches = 2 if join.startswith("product") else 1
+    assert parameters(model) == closed_form(3, blocks, branches, 6)
+
+
+@pytest.mark.parametrize("blocks", range(1, 6))
+def test_joins_are_compared_at_equal_parameters(blocks: int) -> None:
+    counts = [
+        parameters(PolyNet(3, join=join, blocks=blocks, **pi_net.joined(join, blocks)))
+        for join in pi_net.JOINS
+    ]
+    assert max(counts) / min(counts) < 1.05
+
+
+@pytest.mark.parametrize("name", models.list_models())
+@pytest.mark.parametrize("size", [28, 32])
+def test_every_model_learns_from_every_parameter(name: str, size: int) -> None:
+    model = models.create(name, in_channels=2, num_classes=7, image_size=size)
+    logits = model(torch.randn(3, 2, size, size))
+    assert logits.shape == (3, 7)
+    logits.square().sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in model.parameters())
+    with torch.inference_mode():
+        assert model.eval()(torch.randn(1, 2, size, size)).isfinite().all()
+
+
+@pytest.mark.parametrize("blocks", range(1, 6))
+def test_product_network_is_the_articles_formula(blocks: int) -> None:
+    model = PolyNet(1, blocks=blocks, width=4, image_size=28).eval()
+    x = torch.randn(2, 1, 28, 28)
+    h = x
+    for block in model.blocks:
+        first, second = block.branches
+        h = first(h) * second(h)
+    assert torch.equal(model(x), model.classifier(h.flatten(1)))
+
+
+def test_linear_join_is_affine() -> None:
+    for model in (
+        PolyNet(3, join="linear", width=4),
+        models.create("poly_resnet20", join="linear", blocks=1, width=4).eval(),
+    ):
+        model.double()
+        a, b = torch.randn(2, 1, 3, 32, 32, dtype=torch.float64)
+        middle = (model(a) + model(b)) / 2
+        torch.testing.assert_close(model((a + b) / 2), middle)
+
+
+@pytest.mark.parametrize(("gain", "bias"), [(1.0, 0.0), (0.786, 1.0)])
+def test_initialisation_keeps_the_variance(gain: float, bias: float) -> None:
+    """One product of unit-variance inputs has unit variance, over many draws."""
+    torch.manual_seed(0)
+    values = []
+    for _ in range(40):
+        model = PolyNet(64, width=64, blocks=1, init_gain=gain, init_bias=bias)
+        block = model.blocks[0]
+        values.append(block(torch.randn(4, 64, 8, 8))[:, :, 2:-2, 2:-2])
+    assert torch.cat(values).var().item() == pytest.approx(1, abs=0.08)
+
+
+def test_norm_and_dropout_are_where_they_should_be() -> None:
+    model = PolyNet(3, norm=True, dropout=0.5, width=4)
+    kinds = [type(layer) for layer in model.blocks]
+    assert kinds == [Join, torch.nn.BatchNorm2d] * 5
+    assert model.dropout.p == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("polinet", {}, "no model 'polinet'; did you mean 'polynet'?"),
+        ("zzz", {}, "no model 'zzz'; there are"),
+        ("polynet", {"bloks": 2}, "polynet has no argument 'bloks'; it takes blocks, "),
+        ("polynet", {"blocks": 6}, "blocks is 6; PolyNet has 1 to 5"),
+        ("polynet", {"join": "sum"}, "join 'sum' is none of product"),
+        ("polynet", {"image_size": 8}, "8x8 images are too small for 5 blocks"),
+        ("poly_resnet20", {"join": "relu"}, "join 'relu' is neither product nor lin"),
+    ],
+)
+def test_bad_arguments(name: str, arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match="^" + message.replace("?", r"\?")):
+        models.create(name, **arguments)
+
+
+def test_image_size_is_ignored_by_networks_that_fit_any() -> None:
+    assert models.create("poly_resnet20", image_size=8)(torch.randn(2, 3, 8, 8)).shape
