@@ -98,12 +98,30 @@ def test_mean_and_std_of_few_values() -> None:
     assert of(None) == of() == "-"
 
 
-def test_committed_records_are_whole(root: Path) -> None:
+@pytest.mark.parametrize(
+    ("values", "reference", "expected"),
+    [
+        ([70, 71], [60, 60], "10.5 points higher"),
+        ([60, 60], [70, 71], "10.5 points lower"),
+        ([70, 74], [71, 73], "a tie"),
+        ([70, 78], [72, 70], "a tie"),
+        ([70.2], [70], "a tie"),
+        ([70.4], [70], "0.4 points higher"),
+        ([60], [70, 71], "10.5 points lower"),
+    ],
+)
+def test_smaller_differences_than_the_spread_are_ties(
+    values: list[float], reference: list[float], expected: str
+) -> None:
+    assert experiments.compare(pd.Series(values), pd.Series(reference)) == expected
+
+
+def test_committed_records_are_whole() -> None:
     """Every committed record is valid, at its place, and asked for by its chapter."""
     for name in experiments.CHAPTERS:
         chapter = experiments.chapter(name)
         wanted = {r.key: r for r in experiments.runs_of(chapter.studies().values())}
-        folder = root / "results" / name
+        folder = Path(__file__).parents[1] / "results" / name
         for record in records.read_all(folder):
             run = record.run
             assert run == wanted[run.key], f"{run.file_name} is in no study"

@@ -155,3 +155,24 @@ def execute_all(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+TIE_OF_SINGLE_SEEDS = 0.3  # points; what one run differs from the next by chance alone
+
+
+def compare(values: pd.Series, reference: pd.Series) -> str:
+    """How two conditions differ: "12.3 points higher", "4.5 points lower" or "a tie".
+
+    Args:
+        values: one number per seed, in percent; may hold missing ones.
+        reference: likewise, of the condition compared with.
+
+    A difference smaller than the larger of the two sample standard deviations is a tie;
+    with single seeds, one under 0.3 points.
+    """
+    spread = max(values.std(), reference.std(), key=lambda s: -1 if pd.isna(s) else s)
+    tie = TIE_OF_SINGLE_SEEDS if pd.isna(spread) else spread
+    difference = values.mean() - reference.mean()
+    if abs(difference) < tie:
+        return "a tie"
+    return f"{abs(difference):.1f} points {'higher' if difference > 0 else 'lower'}"
