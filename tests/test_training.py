@@ -3,7 +3,6 @@
 import dataclasses
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,13 +12,12 @@ import torch
 from filelock import FileLock
 from torch import nn
 
+import interruption
 from papernets import data, records, training
 from papernets.recipes import Recipe
 from papernets.records import Run
 
-RECIPE = Recipe(
-    name="test", epochs=3, batch_size=64, lr=0.1, crop_padding=1, flip=True
-)
+RECIPE = Recipe(name="test", epochs=3, batch_size=64, lr=0.1, crop_padding=1, flip=True)
 RUN = Run(
     experiment="tests",
     model="polynet",
@@ -111,11 +109,16 @@ def test_feed_serves_scaled_pixels(digits: data.Dataset, scaling: str) -> None:
         expected = (expected - digits.mean[0]) / digits.std[0]
     torch.testing.assert_close(first, expected)
     # Every image at most once, with its own label.
-    served = {i.numpy().tobytes(): int(k) for b, c in zip(images, labels, strict=True)
-              for i, k in zip(b, c, strict=True)}
+    served = {
+        i.numpy().tobytes(): int(k)
+        for b, c in zip(images, labels, strict=True)
+        for i, k in zip(b, c, strict=True)
+    }
     own = {
         i.numpy().tobytes(): int(k)
-        for i, k in zip(feed.scaled(digits.train.images), digits.train.labels, strict=True)
+        for i, k in zip(
+            feed.scaled(digits.train.images), digits.train.labels, strict=True
+        )
     }
     assert len(served) == feed.steps * 64
     assert served.items() <= own.items()
@@ -231,25 +234,10 @@ def test_torn_checkpoint_never_replaces_a_whole_one(tmp_path, monkeypatch) -> No
     assert list(tmp_path.iterdir()) == [file]
 
 
-COMMAND = [
-    *(sys.executable, "-m", "papernets.cli", "train", "polynet", "--threads", "1"),
-    *("--epochs", "25", "--recipe", "article", "--set", "blocks=3"),
-    *("--set", "dropout=0.1", "--set", "flip=true", "--set", "crop_padding=1"),
-]
-
-
-def finished_outcome(folder: Path) -> dict:
-    (file,) = (folder / "train").glob("*.json")
-    return records.read(file).outcome()
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, float]:
     """The outcome of the command that is never killed, and its training seconds."""
-    folder = tmp_path_factory.mktemp("whole")
-    subprocess.run([*COMMAND, "--out", str(folder)], check=True, capture_output=True)
-    (file,) = (folder / "train").glob("*.json")
-    return finished_outcome(folder), records.read(file).seconds
+    return interruption.left_alone(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -258,38 +246,28 @@ def test_killed_runs_end_with_the_same_record(
 ) -> None:
     """SIGKILL at random moments, then the same command again, until it is done."""
     outcome, seconds = uninterrupted
-    rng = np.random.default_rng(seed)
-    command = [*COMMAND, "--out", str(tmp_path)]
-    killed = 0
-    for _ in range(2):
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        checkpoints = tmp_path / ".checkpoints"
-        while not list(checkpoints.glob("*.pt")) and child.poll() is None:
-            time.sleep(0.02)
-        time.sleep(rng.uniform(0, seconds / 4))
-        child.kill()
-        killed += child.wait() == -signal.SIGKILL
+    killed, resumed = interruption.kill_and_resume(
+        tmp_path, 2, seconds / 4, np.random.default_rng(seed)
+    )
     assert killed
-    subprocess.run(command, check=True, capture_output=True)
-    assert finished_outcome(tmp_path) == outcome
+    assert resumed
+    assert interruption.only_record(tmp_path).outcome() == outcome
     assert not list(tmp_path.rglob("*.pt"))
-    (file,) = (tmp_path / "train").glob("*.json")
-    assert records.read(file).interruptions >= 1
 
 
 def test_ctrl_c_leaves_a_resumable_run(
     uninterrupted: tuple[dict, float], tmp_path: Path
 ) -> None:
-    command = [*COMMAND, "--out", str(tmp_path)]
+    command = interruption.command(tmp_path)
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not list((tmp_path / ".checkpoints").glob("*.pt")):
+    while not list(tmp_path.rglob("*.pt")):
         time.sleep(0.02)
     child.send_signal(signal.SIGINT)
     message = child.communicate()[1]
     assert child.returncode == 130
     assert message == "interrupted; the same command continues the run\n"
     subprocess.run(command, check=True, capture_output=True)
-    assert finished_outcome(tmp_path) == uninterrupted[0]
+    assert interruption.only_record(tmp_path).outcome() == uninterrupted[0]
 
 
 def test_a_run_has_one_worker(tmp_path: Path) -> None:
@@ -318,5 +296,3 @@ def test_cuda_agrees_with_cpu(digits: data.Dataset) -> None:
         result = training.fit(model, digits, recipe, device=device)
         losses.append(result.curves["validation_loss"][0])
     assert losses[1] == pytest.approx(losses[0], rel=5e-2)
-
-
