@@ -18,6 +18,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from papernets.models.registry import register
+
 # Kernel size, stride, padding of the article's five blocks; widths are 1, 2, 4, 8, 16
 # times the first one. 28x28 and 32x32 images both end as 3x3 maps.
 GEOMETRY = ((3, 1, 1), (4, 2, 1), (4, 2, 1), (2, 1, 0), (4, 2, 1))
@@ -208,3 +210,7 @@ class PolyResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         features = self.stages(self.stem(x)).mean((2, 3))
         return self.classifier(self.norm(features))
+
+
+register("polynet", PolyNet)
+register("poly_resnet20", PolyResNet)

@@ -1,0 +1,139 @@
+"""Names, cards and sizes of the networks.
+
+Every paper's file calls `register` at its end, once per named network. A network that
+stands in the survey's table, or in a chapter, carries a `PaperCard`.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperCard:
+    """What is known about a paper's network, beside what its code says.
+
+    Figures are copied from their sources: parameters in millions, accuracies of single
+    models on CIFAR-10 in percent. What the code determines (parameter counts,
+    multiply-adds) is computed where it is shown and does not stand here.
+    """
+
+    title: str
+    authors: str
+    year: int
+    arxiv: str  # identifier, e.g. "1512.03385"
+    venue: str
+    variant: str  # the network built here, in the paper's words
+    row: str | None = None  # of the survey's table: "1a" ... "24"; None: not in it
+    survey_parameters: float | None = None  # as the survey's table prints it
+    paper_parameters: float | None = None  # as the paper states it
+    survey_paper_accuracy: float | None = None  # of the paper, as the survey quotes it
+    survey_accuracy: float | None = None  # of the survey author's own run
+    survey_mark: str = ""  # "reproduced", "partly", "none", "not run"
+    deviations: tuple[str, ...] = ()  # from the paper, each with its reason
+    contradictions: tuple[str, ...] = ()  # between the sources, explained
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One named network: how it is built, and where it comes from."""
+
+    name: str
+    build: Callable[..., nn.Module]
+    arguments: dict[str, Any]
+    card: PaperCard | None
+    scale: Callable[[int], dict[str, Any]] | None
+    module: str
+
+
+ENTRIES: dict[str, Entry] = {}
+
+
+def register(
+    name: str,
+    build: Callable[..., nn.Module],
+    *,
+    card: PaperCard | None = None,
+    scale: Callable[[int], dict[str, Any]] | None = None,
+    **arguments: Any,
+) -> None:
+    """Give a network a name.
+
+    Args:
+        name: unique, in lower case.
+        build: its class or a function; takes `in_channels` and `num_classes`, and
+            whatever else may be chosen.
+        card: of the paper; family members outside the survey's table have none.
+        scale: arguments of the k-th size of the family, k = 1, 2, ...; multiply-adds
+            grow with k, and what defines the paper stays.
+        arguments: passed to `build`.
+    """
+    if name in ENTRIES:
+        raise ValueError(f"two models are named {name!r}")
+    ENTRIES[name] = Entry(name, build, arguments, card, scale, build.__module__)
+
+
+def lookup(name: str) -> Entry:
+    if name not in ENTRIES:
+        near = difflib.get_close_matches(name, ENTRIES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {list_models()}"
+        raise ValueError(f"no model {name!r}; {hint}")
+    return ENTRIES[name]
+
+
+def list_models() -> list[str]:
+    return sorted(ENTRIES)
+
+
+def create(
+    name: str,
+    *,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    image_size: int | None = None,
+    **arguments: Any,
+) -> nn.Module:
+    """Build a network with freshly initialised weights.
+
+    Args:
+        name: one of `list_models()`.
+        num_classes: number of logits.
+        in_channels: channels of the images.
+        image_size: height and width in pixels; matters only to networks whose layers
+            depend on it, the others ignore it.
+        arguments: passed to the network's constructor.
+
+    Raises:
+        ValueError: unknown name, or an argument the network does not take.
+    """
+    entry = lookup(name)
+    known = set(inspect.signature(entry.build).parameters)
+    if unknown := sorted(set(arguments) - known):
+        own = sorted(known - {"in_channels", "num_classes", "image_size"})
+        raise ValueError(
+            f"{name} has no argument {unknown[0]!r}; it takes {', '.join(own)}"
+        )
+    if image_size is not None and "image_size" in known:
+        arguments["image_size"] = image_size
+    return entry.build(
+        in_channels=in_channels,
+        num_classes=num_classes,
+        **{**entry.arguments, **arguments},
+    )
+
+
+def card(name: str) -> PaperCard:
+    """The card of a network; raises ValueError if it has none."""
+    found = lookup(name).card
+    if found is None:
+        raise ValueError(f"{name} is in no table and has no card")
+    return found
+
+
+def source_file(name: str) -> str:
+    """Name of the file in `papernets/models` that defines the network."""
+    return f"{lookup(name).module.rpartition('.')[2]}.py"
