@@ -5,8 +5,9 @@ apart; a condition keeps its colour within a chapter. Figures have a white groun
 they stay legible on dark pages.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, ParamSpec
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ from matplotlib.figure import Figure
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 VERMILION, SKY, BLACK = "#D55E00", "#56B4E9", "#222222"
 CYCLE = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY, BLACK)
+
+P = ParamSpec("P")
 
 STYLE: Any = {
     "axes.grid": True,
@@ -34,16 +37,29 @@ STYLE: Any = {
 }
 
 
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw in the book's style, whatever the reader's own settings are."""
+
+    @wraps(draw)
+    def drawn(*arguments: P.args, **keywords: P.kwargs) -> Figure:
+        with plt.rc_context():
+            plt.rcdefaults()
+            plt.rcParams.update(STYLE)
+            return draw(*arguments, **keywords)
+
+    return drawn
+
+
 def grid(columns: int, rows: int = 1, height: float = 2.7) -> tuple[Figure, np.ndarray]:
     """An empty figure of the page's width with rows x columns axes."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(
-            rows, columns, figsize=(7.4, height * rows), squeeze=False
-        )
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(7.4, height * rows), squeeze=False
+    )
     plt.close(figure)  # the notebook shows what a cell returns, once
     return figure, axes
 
 
+@styled
 def learning_curves(curves: pd.DataFrame) -> Figure:
     """Accuracy and loss of every seed, training against test, one row per condition.
 
@@ -71,6 +87,7 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
     return figure
 
 
+@styled
 def accuracy_curves(
     curves: pd.DataFrame, split: str = "test", level: float | None = None
 ) -> Figure:
@@ -105,6 +122,7 @@ def cycle_of(conditions: pd.Series) -> list[str]:
     return [CYCLE[i % len(CYCLE)] for i in range(conditions.nunique())]
 
 
+@styled
 def compare(table: pd.DataFrame, column: str = "test_accuracy") -> Figure:
     """Every seed as a dot, mean and standard deviation as a bar, a row per condition.
 
@@ -146,6 +164,7 @@ def compare(table: pd.DataFrame, column: str = "test_accuracy") -> Figure:
     return figure
 
 
+@styled
 def by_blocks(table: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     """Test and training accuracy against the number of blocks, a line per join.
 
@@ -176,6 +195,7 @@ def by_blocks(table: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     return figure
 
 
+@styled
 def spectra(magnitudes: Mapping[str, Sequence[float]], degree: int) -> Figure:
     """Magnitude of the Chebyshev coefficients along a line, on a logarithmic scale.
 
