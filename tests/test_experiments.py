@@ -68,7 +68,7 @@ def test_summary_is_mean_and_sample_deviation(results: Results) -> None:
     accuracies = [results.records[r.key].test_accuracy for r in runs]
     mean, half = 50 * sum(accuracies), 50 * abs(accuracies[0] - accuracies[1])
     assert summary.test[label] == f"{mean:.2f} ± {half * 2**0.5:.2f}"
-    assert (summary.seeds[label], summary.diverged[label]) == (2, 0)
+    assert (summary.seeds[label], summary.diverged[label]) == ("2 of 2", "0")
 
 
 def test_curves_carry_their_condition(results: Results) -> None:
@@ -82,10 +82,13 @@ def test_missing_records_are_named(results: Results) -> None:
     label, runs = next(iter(study.items()))
     some = Results({k: r for k, r in results.records.items() if k != runs[0].key})
     assert some.missing(study) == [runs[0]]
-    assert some.summary(study).seeds[label] == 1
-    none = Results({r.key: results.records[r.key] for r in list(study.values())[1]})
+    assert some.summary(study).seeds[label] == "1 of 2"
+    without = Results({r.key: results.records[r.key] for r in list(study.values())[1]})
+    assert label not in without.of(study)
+    row = without.summary(study).loc[label]
+    assert (row.seeds, row.test, row.train) == ("0 of 2", "not run yet", "-")
     with pytest.raises(RecordError, match=f"no record for '{label}'.*papernets run pi"):
-        none.summary(study)
+        Results({}).summary(study)
 
 
 def test_mean_and_std_of_few_values() -> None:

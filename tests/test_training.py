@@ -1,6 +1,7 @@
 """The training loop: it learns, repeats itself, and survives being killed."""
 
 import dataclasses
+import shutil
 import signal
 import subprocess
 import time
@@ -162,6 +163,18 @@ def test_bf16_and_layouts_give_about_the_same(digits: data.Dataset) -> None:
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
     assert losses[2] == pytest.approx(losses[0], rel=5e-2)
     assert losses[2] != losses[0]
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs g++")
+def test_compiled_model_gives_about_the_same(digits: data.Dataset) -> None:
+    losses = []
+    for compiled in (False, True):
+        model = linear()
+        recipe = RECIPE.but(epochs=1, compile=compiled)
+        result = training.fit(model, digits, recipe)
+        losses.append(result.curves["train_loss"][0])
+        assert set(model.state_dict()) == {"1.weight", "1.bias"}
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 def test_same_seed_same_record(tmp_path: Path) -> None:

@@ -59,22 +59,23 @@ class Results:
         return [r for runs in study.values() for r in runs if r.key not in self.records]
 
     def of(self, study: Study) -> dict[str, list[RunRecord]]:
-        """The records that exist, by condition.
+        """The records that exist, by condition; conditions without any are left out.
 
         Raises:
-            RecordError: a condition has none at all.
+            RecordError: the study has none at all.
         """
         found = {
             label: [self.records[r.key] for r in runs if r.key in self.records]
             for label, runs in study.items()
         }
-        for label, existing in found.items():
-            if not existing:
-                raise records.RecordError(
-                    f"no record for {label!r} ({study[label][0].file_name}); make it "
-                    f"with `papernets run {study[label][0].experiment} --preset paper`"
-                )
-        return found
+        if not any(found.values()):
+            label, (run, *_) = next(iter(study.items()))
+            raise records.RecordError(
+                f"no record for {label!r} ({run.file_name}) or any other condition of "
+                f"its study; make it with `papernets run {run.experiment} --preset "
+                "paper`"
+            )
+        return {label: existing for label, existing in found.items() if existing}
 
     def table(self, study: Study) -> pd.DataFrame:
         """One row per run, with its condition in the column `condition`."""
@@ -93,21 +94,27 @@ class Results:
     def summary(self, study: Study) -> pd.DataFrame:
         """One row per condition: seeds, divergences, accuracies in % as mean ± std.
 
-        The standard deviation is that of a sample (n - 1) and needs two seeds.
+        The standard deviation is that of a sample (n - 1) and needs two seeds. A
+        condition without records stays visible, as "not run yet".
         """
+        found = self.of(study)
         rows = {}
-        for label, runs in self.table(study).groupby("condition", sort=False):
-            rows[label] = {
-                "seeds": len(runs),
-                "diverged": int((runs.status == "diverged").sum()),
-                "epochs": "-".join(map(str, sorted(set(runs["recipe.epochs"])))),
+        for label, planned in study.items():
+            runs = records.load(found.get(label, []))
+            rows[label] = {"seeds": f"{len(runs)} of {len(planned)}"}
+            if runs.empty:
+                rows[label]["test"] = "not run yet"
+                continue
+            rows[label] |= {
+                "epochs": str(planned[0].recipe.epochs),
                 "parameters": f"{runs.parameters.iloc[0]:,}",
                 **{
                     name: mean_and_std(100 * runs[f"{name}_accuracy"])
                     for name in ("train", "validation", "test")
                 },
+                "diverged": str((runs.status == "diverged").sum()),
             }
-        return pd.DataFrame.from_dict(rows, orient="index")
+        return pd.DataFrame.from_dict(rows, orient="index").fillna("-")
 
 
 def mean_and_std(values: pd.Series, digits: int = 2) -> str:
