@@ -87,8 +87,9 @@ def test_missing_records_are_named(results: Results) -> None:
     assert label not in without.of(study)
     row = without.summary(study).loc[label]
     assert (row.seeds, row.test, row.train) == ("0 of 2", "not run yet", "-")
-    with pytest.raises(RecordError, match=f"no record for '{label}'.*papernets run pi"):
-        Results({}).summary(study)
+    assert set(Results({}).summary(study).test) == {"not run yet"}
+    with pytest.raises(RecordError, match=f"{runs[0].file_name}.*papernets run pi_net"):
+        Results({}).table(study)
 
 
 def test_mean_and_std_of_few_values() -> None:

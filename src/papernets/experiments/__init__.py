@@ -59,30 +59,29 @@ class Results:
         return [r for runs in study.values() for r in runs if r.key not in self.records]
 
     def of(self, study: Study) -> dict[str, list[RunRecord]]:
-        """The records that exist, by condition; conditions without any are left out.
-
-        Raises:
-            RecordError: the study has none at all.
-        """
+        """The records that exist, by condition; conditions without any are left out."""
         found = {
             label: [self.records[r.key] for r in runs if r.key in self.records]
             for label, runs in study.items()
         }
-        if not any(found.values()):
-            label, (run, *_) = next(iter(study.items()))
-            raise records.RecordError(
-                f"no record for {label!r} ({run.file_name}) or any other condition of "
-                f"its study; make it with `papernets run {run.experiment} --preset "
-                "paper`"
-            )
         return {label: existing for label, existing in found.items() if existing}
 
     def table(self, study: Study) -> pd.DataFrame:
-        """One row per run, with its condition in the column `condition`."""
+        """One row per run, with its condition in the column `condition`.
+
+        Raises:
+            RecordError: the study has no records at all.
+        """
         frames = [
             records.load(found).assign(condition=label)
             for label, found in self.of(study).items()
         ]
+        if not frames:
+            run = next(iter(study.values()))[0]
+            raise records.RecordError(
+                f"no record of any condition, for example {run.file_name}; make them "
+                f"with `papernets run {run.experiment} --preset paper`"
+            )
         return pd.concat(frames, ignore_index=True)
 
     def curves(self, study: Study) -> pd.DataFrame:

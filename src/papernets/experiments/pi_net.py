@@ -246,18 +246,25 @@ def report_cure(results: Results) -> str:
     best = best_condition(runs)
     test = percent(runs, best, "test_accuracy")
     train = percent(runs, best, "train_accuracy")
-    reference = runs.condition.iloc[0]
+    text = (
+        f"Best on the validation images: *{best}*, with **{mean_and_std(test)} %** on "
+        f"the test images ({count(test)}) and {mean_and_std(train)} % on the training "
+        "images."
+    )
+    reference = next(iter(cure()))
+    if best == reference or reference not in set(runs.condition):
+        return text
     base = percent(runs, reference, "test_accuracy")
     base_train = percent(runs, reference, "train_accuracy")
     return (
-        f"Best on the validation images: *{best}*, with **{mean_and_std(test)} %** on "
-        f"the test images ({count(test)}) and {mean_and_std(train)} % on the training "
-        f"images. The {reference} alone: {mean_and_std(base)} % and "
+        f"{text} The {reference} alone: {mean_and_std(base)} % and "
         f"{mean_and_std(base_train)} %."
     )
 
 
 def report_residual(results: Results) -> str:
+    if len(results.of(residual())) < 2:
+        return "The two networks have not been compared yet."
     runs = results.table(residual())
     product, linear = (percent(runs, c, "test_accuracy") for c in residual())
     return (
