@@ -50,9 +50,9 @@ def test_joins_are_compared_at_equal_parameters(blocks: int) -> None:
     assert max(counts) / min(counts) < 1.05
 
 
-@pytest.mark.parametrize("name", models.list_models())
+@pytest.mark.parametrize("name", ["polynet", "poly_resnet20", "resnet20"])
 @pytest.mark.parametrize("size", [28, 32])
-def test_every_model_learns_from_every_parameter(name: str, size: int) -> None:
+def test_every_parameter_gets_a_gradient(name: str, size: int) -> None:
     model = models.create(name, in_channels=2, num_classes=7, image_size=size)
     logits = model(torch.randn(3, 2, size, size))
     assert logits.shape == (3, 7)

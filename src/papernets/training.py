@@ -393,12 +393,13 @@ def execute(
 
 def build(run: Run, data: Dataset) -> nn.Module:
     """The untrained model of a run, on the CPU."""
+    arguments: dict[str, Any] = dict(run.model_args)
     return models.create(
         run.model,
         in_channels=data.in_channels,
         num_classes=data.num_classes,
         image_size=data.image_size,
-        **run.model_args,
+        **arguments,
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 
@@ -51,6 +52,7 @@ class Entry:
 
 
 ENTRIES: dict[str, Entry] = {}
+FIRST, LARGEST = 16, 10_000  # sizes k that the search for a budget begins and ends with
 
 
 def register(
@@ -95,6 +97,7 @@ def create(
     num_classes: int = 10,
     in_channels: int = 3,
     image_size: int | None = None,
+    budget_macs: float | None = None,
     **arguments: Any,
 ) -> nn.Module:
     """Build a network with freshly initialised weights.
@@ -105,12 +108,24 @@ def create(
         in_channels: channels of the images.
         image_size: height and width in pixels; matters only to networks whose layers
             depend on it, the others ignore it.
+        budget_macs: multiply-adds for one image; builds the size of the network's
+            family that is nearest to them, as `fit_budget` finds it.
         arguments: passed to the network's constructor.
 
     Raises:
-        ValueError: unknown name, or an argument the network does not take.
+        ValueError: unknown name, an argument the network does not take, images that are
+            too small, or a budget that no size meets.
     """
     entry = lookup(name)
+    if budget_macs is not None:
+        arguments = fit_budget(
+            name,
+            budget_macs,
+            num_classes=num_classes,
+            in_channels=in_channels,
+            image_size=image_size,
+            **arguments,
+        )["arguments"]
     known = set(inspect.signature(entry.build).parameters)
     if unknown := sorted(set(arguments) - known):
         own = sorted(known - {"in_channels", "num_classes", "image_size"})
@@ -124,6 +139,91 @@ def create(
         num_classes=num_classes,
         **{**entry.arguments, **arguments},
     )
+
+
+def fit_budget(
+    name: str,
+    budget_macs: float,
+    *,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    image_size: int | None = None,
+    tolerance: float = 0.05,
+    **arguments: Any,
+) -> dict[str, Any]:
+    """Find the size of a network's family whose cost is nearest to a budget.
+
+    Shapes are computed and nothing else, for about five sizes; a network of a thousand
+    layers takes seconds for each.
+
+    Args:
+        name: one of `list_models()`.
+        budget_macs: multiply-adds of convolutions and linear layers for one image.
+        num_classes: number of logits.
+        in_channels: channels of the images.
+        image_size: height and width in pixels; None: 32.
+        tolerance: the largest relative distance from the budget.
+        arguments: of the network's constructor, other than those that set its size.
+
+    Returns:
+        `k`, the size's number in the family; `macs`, its cost; and `arguments`, which
+        with the others given here make `create` build it.
+
+    Raises:
+        ValueError: the family is not scaled, a given argument is set by the budget, the
+            images are too small, or no size is near enough.
+    """
+    scale = lookup(name).scale
+    if scale is None:
+        raise ValueError(f"{name} comes in one size; it cannot meet a budget")
+    if not 0 < budget_macs < float("inf"):
+        raise ValueError(f"budget_macs is {budget_macs}; it must be positive")
+    if taken := sorted(set(arguments) & set(scale(1))):
+        raise ValueError(f"{taken[0]} follows from budget_macs; give only one of them")
+    side = image_size or 32
+
+    def macs(k: int) -> int:
+        from papernets.complexity import profile
+
+        with torch.device("meta"):
+            model = create(
+                name,
+                num_classes=num_classes,
+                in_channels=in_channels,
+                image_size=image_size,
+                **{**arguments, **scale(k)},
+            )
+        try:
+            return profile(model, (in_channels, side, side)).macs
+        except RuntimeError as error:
+            raise ValueError(
+                f"{name} fails on {side}x{side} images: {error}"
+            ) from error
+
+    def distance(k: int) -> float:
+        return abs(sizes[k] - budget_macs)
+
+    sizes, low, high, k = {0: 0}, 0, LARGEST + 1, FIRST
+    while high - low > 1:  # the budget lies between them
+        sizes[k] = macs(k)
+        low, high = (k, high) if sizes[k] <= budget_macs else (low, k)
+        # The root of the cost is about linear in k, so the line through the two nearest
+        # sizes leads there in a few steps; if it does not, bisection does.
+        (a, root_a), (b, root_b) = (
+            (k, sizes[k] ** 0.5) for k in sorted(sizes, key=distance)[:2]
+        )
+        guess = (low + high) / 2
+        if len(sizes) < 9 and root_a != root_b:
+            guess = a + (budget_macs**0.5 - root_a) * (b - a) / (root_b - root_a)
+        k = round(max(low + 1, min(guess, high - 1, 4 * low + FIRST)))
+    del sizes[0]
+    k = min(sizes, key=distance)
+    if distance(k) > tolerance * budget_macs:
+        raise ValueError(
+            f"no size of {name} has {budget_macs:,.0f} multiply-adds on {side}x{side} "
+            f"images within {tolerance:.0%}; the nearest has {sizes[k]:,}: {scale(k)}"
+        )
+    return {"k": k, "macs": sizes[k], "arguments": {**arguments, **scale(k)}}
 
 
 def card(name: str) -> PaperCard:

@@ -42,7 +42,7 @@ class ResNet(nn.Module):
         num_classes: number of logits.
         depth: 6n + 2 layers.
         width: channels of the first stage (paper: 16); doubled at stages 2 and 3, where
-            the image is halved. Rounded for every stage, so that sizes are dense.
+            the image is halved. A fraction widens the last blocks of each stage first.
 
     Shape: float (N, in_channels, H, W) -> (N, num_classes).
     """
@@ -58,11 +58,12 @@ class ResNet(nn.Module):
         super().__init__()
         if depth < 8 or depth % 6 != 2:
             raise ValueError(f"depth is {depth}; it must be 6n + 2, for example 20")
-        self.stem = conv_bn_relu(in_channels, round(width), 3)
-        channels, stages = round(width), []
+        self.stem = conv_bn_relu(in_channels, int(width), 3)
+        blocks = (depth - 2) // 6
+        channels, stages = int(width), []
         for stage in range(3):
-            for block in range((depth - 2) // 6):
-                out = round(width * 2**stage)
+            for block in range(blocks):
+                out = int(width * 2**stage + block / blocks)
                 stride = 2 if stage > 0 and block == 0 else 1
                 stages.append(BasicBlock(channels, out, stride))
                 channels = out
@@ -75,8 +76,8 @@ class ResNet(nn.Module):
 
 
 def scale(k: int) -> dict[str, Any]:
-    """First stage k / 4 channels wide; the depth stays."""
-    return {"width": k / 4}
+    """First stage 1 + k / 16 channels wide; the depth stays."""
+    return {"width": 1 + k / 16}
 
 
 register(

@@ -1,0 +1,127 @@
+"""Deep Networks with Stochastic Depth.
+
+G. Huang, Y. Sun, Z. Liu, D. Sedra, K. Q. Weinberger, ECCV 2016, arXiv:1603.09382.
+Survey row 13.
+
+Built here: the 110-layer network for CIFAR-10. Every residual branch is skipped at
+random, one draw per mini-batch; the probability of survival falls linearly from 1 at
+the image to 0.5 at the last block.
+
+Deviations: none in the architecture. Shortcuts average 2x2 pixels where the image is
+halved, as is commonly reported of the authors' code.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from papernets.blocks import (
+    StochasticBranch,
+    ZeroPadShortcut,
+    conv3x3,
+    conv_bn_relu,
+    he_initialise,
+    linear_survival,
+)
+from papernets.models.registry import PaperCard, register
+
+
+class StochasticBlock(nn.Module):
+    """ReLU(x + b F(x)), F = conv3x3, BN, ReLU, conv3x3, BN; b is 1 with `survival`."""
+
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, survival: float
+    ) -> None:
+        super().__init__()
+        branch = nn.Sequential(
+            *conv_bn_relu(in_channels, channels, 3, stride),
+            conv3x3(channels, channels),
+            nn.BatchNorm2d(channels),
+        )
+        self.branch = StochasticBranch(branch, survival)
+        same = stride == 1 and in_channels == channels
+        self.shortcut = (
+            nn.Identity() if same else ZeroPadShortcut(channels, stride, average=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.shortcut(x) + self.branch(x))
+
+
+class StochasticDepth(nn.Module):
+    """conv3x3, BN, ReLU; 3 stages of (depth - 2) / 6 blocks; average; linear.
+
+    Args:
+        in_channels: channels of the images.
+        num_classes: number of logits.
+        depth: 6n + 2 layers.
+        width: channels of the first stage (paper: 16); doubled at stages 2 and 3, where
+            the image is halved. A fraction of a channel gives the last blocks of a
+            stage one more.
+        survival: probability that the last block survives.
+
+    Shape: float (N, in_channels, H, W) -> (N, num_classes).
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        *,
+        depth: int = 110,
+        width: float = 16,
+        survival: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if depth < 8 or depth % 6 != 2:
+            raise ValueError(f"depth is {depth}; it must be 6n + 2, for example 20")
+        if not 0 < survival <= 1:
+            raise ValueError(f"survival is {survival}; it must be in (0, 1]")
+        blocks, channels = (depth - 2) // 6, int(width)
+        self.stem = conv_bn_relu(in_channels, channels, 3)
+        stages: list[nn.Module] = []
+        for stage in range(3):
+            for block in range(blocks):
+                out = int(width * 2**stage + block / blocks)
+                stride = 2 if stage > 0 and block == 0 else 1
+                survives = linear_survival(len(stages) + 1, 3 * blocks, survival)
+                stages.append(StochasticBlock(channels, out, stride, survives))
+                channels = out
+        self.stages = nn.Sequential(*stages)
+        self.classifier = nn.Linear(channels, num_classes)
+        he_initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.stages(self.stem(x)).mean((2, 3)))
+
+
+def scale(k: int) -> dict[str, Any]:
+    """First stage 1 + k / 16 channels wide; the depth stays."""
+    return {"width": 1 + k / 16}
+
+
+register(
+    "stochastic_depth110",
+    StochasticDepth,
+    depth=110,
+    scale=scale,
+    card=PaperCard(
+        row="13",
+        title="Deep Networks with Stochastic Depth",
+        authors="G. Huang, Y. Sun, Z. Liu, D. Sedra, K. Q. Weinberger",
+        year=2016,
+        arxiv="1603.09382",
+        venue="ECCV 2016",
+        variant="ResNet of 110 layers, linear decay of survival to 0.5",
+        survey_parameters=1.7,
+        paper_parameters=1.7,
+        survey_paper_accuracy=94.75,
+        survey_accuracy=94.76,
+        survey_mark="reproduced",
+        contradictions=(
+            "The survey prints 1.7 M parameters here and 1.6 M for the same network "
+            "without stochastic depth in row 8.",
+        ),
+    ),
+)
