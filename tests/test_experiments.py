@@ -1,5 +1,7 @@
 """Chapters: their grids, their tables, and running a grid side by side."""
 
+import json
+import statistics
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,6 +137,49 @@ def test_committed_records_are_whole() -> None:
                 len(record.curves.train_loss) == run.recipe.epochs
             )
             assert record.data_sha256 == checksum(run.dataset)
+
+
+def committed(study: experiments.Study, condition: str, outcome: str) -> str:
+    """Mean and deviation of a condition, from the JSON files and nothing else."""
+    folder, values = Path(__file__).parents[1] / "results" / "pi_net", []
+    for run in study[condition]:
+        if (file := folder / run.file_name).exists():
+            values.append(100 * json.loads(file.read_text())[outcome])
+    mean = f"{statistics.mean(values):.2f}"
+    return mean + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
+
+
+def test_sentences_of_the_pi_net_chapter_follow_from_its_records() -> None:
+    folder = Path(__file__).parents[1] / "results" / "pi_net"
+    results = Results.read(folder)
+    text = pi_net.report_article(results)
+    for condition in ("MNIST", "CIFAR-10"):
+        expected = committed(pi_net.article(), condition, "test_accuracy")
+        assert f"**{expected} %**" in text
+    text = pi_net.report_joins(results)
+    answer = pi_net.report_answer(results)
+    for blocks in range(1, 6):
+        label = f"product, {blocks} block{'s' if blocks > 1 else ''}"
+        expected = committed(pi_net.joins(), label, "test_accuracy")
+        assert f"product {expected} %" in text
+    for label in ("one branch: linear", "one branch, ReLU", "product"):
+        expected = committed(pi_net.joins(), f"{label}, 5 blocks", "test_accuracy")
+        assert f"{expected} %" in answer
+    best = pi_net.best_condition(results.table(pi_net.cure()))
+    expected = committed(pi_net.cure(), best, "test_accuracy")
+    assert f"**{expected} %**" in pi_net.report_cure(results)
+    assert f"reach {expected} %" in answer
+    label = "article's recipe, bf16"
+    assert committed(pi_net.long(), label, "test_accuracy") in pi_net.report_long(
+        results
+    )
+    assert pi_net.report_details(results).startswith(f"Against *{label}*")
+
+
+def test_no_sentence_is_made_of_missing_records() -> None:
+    assert "not been compared yet" in pi_net.report_residual(Results({}))
+    with pytest.raises(RecordError, match="papernets run pi_net"):
+        pi_net.report_cure(Results({}))
 
 
 def checksum(dataset: str) -> str:

@@ -165,6 +165,7 @@ def test_bf16_and_layouts_give_about_the_same(digits: data.Dataset) -> None:
     assert losses[2] != losses[0]
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # inductor's own
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs g++")
 def test_compiled_model_gives_about_the_same(digits: data.Dataset) -> None:
     losses = []

@@ -3,9 +3,8 @@
 The article (`article`) prints a network, "about 99 %" on MNIST and "about 70 %" on
 CIFAR-10. The other studies ask what decides that figure and what it leaves open.
 
-Cost of all runs: about 6 hours on one core with AMX bf16, half of it in `article`
-(`papernets run pi_net --preset paper --jobs 2`). Preset "quick" runs the same studies
-in miniature on `digits`, in about a minute.
+All runs take hours (`papernets run pi_net --preset paper --jobs 2`; every record holds
+its seconds). Preset "quick" runs one seed of every condition on `digits`, in minutes.
 """
 
 from collections.abc import Mapping
