@@ -107,9 +107,9 @@ def memorize(
             inputs; neurons that are not needed get zero weights.
         method: "compact" or "inoue2019", see the text of the module. The published
             arithmetic takes O(N a2) operations on fractions of O(N) digits.
-        draws: compact only. Number of projections tried, half of them independent, half
-            neighbours of the best.
-        seed: seed of the projections.
+        draws: compact only. Number of projections tried; with more of them fewer bits
+            are needed. Each costs some 20 ms for 10,000 points.
+        seed: compact only. Seed of the projections.
         restarts: compact only. Use spare neurons of the first layer for restarts.
         progress: called as progress(done, total) with growing done.
 
@@ -127,8 +127,8 @@ def memorize(
         raise ValueError(f"a1, a2, draws are {a1}, {a2}, {draws}: not all positive")
     points, targets = _read(x, "x"), _read(y, "y")
     if len(points.values) != len(targets.values):
-        counts = len(points.values), len(targets.values)
-        raise ValueError("x has {} rows and y has {}".format(*counts))
+        rows = f"{len(points.values)} rows and y has {len(targets.values)}"
+        raise ValueError(f"x has {rows}")
     keep = _distinct_rows(points.values, targets.values)
     m = targets.values.shape[1]
     if len(keep) > capacity(a1, a2, m):
@@ -138,9 +138,7 @@ def memorize(
             f"({a1}, {a2}), which holds {capacity(a1, a2, m)}; {fits} would do"
         )
     compact = method == "compact"
-    unit = (
-        2**MARGIN if compact else 1
-    )  # targets in 2^-20, so that c_j can be an integer
+    unit = 2 ** (MARGIN * compact)  # "compact" counts targets in 2^-20: integer c_j
     problem = _Problem(
         points.values[keep],
         targets.values[keep].astype(object) * unit,
@@ -253,13 +251,16 @@ class _Layout:
     @classmethod
     def of(cls, points: int, a1: int, k: int, restarts: bool) -> "_Layout":
         regular = min(points, a1 * k)
-        # With half of the first layer to spare there is a restart after every chunk;
-        # with more the chunks can be shorter.
-        wanted = max(-(-regular // max(k, 1)), min(regular, (a1 + 1) // 2) * restarts)
-        size = -(-regular // max(wanted, 1))
-        chunks = -(-regular // max(size, 1))
-        runs = 1 + restarts * max(0, min(a1 - chunks, chunks - 1))
-        run = np.arange(chunks) * runs // max(chunks, 1)
+        if not regular:
+            none = np.zeros(0, dtype=bool)
+            return cls(0, none, none, 0, points)
+        chunks = -(-regular // k)
+        if restarts:  # up to one after every chunk; then shorter chunks
+            chunks = max(chunks, min(regular, (a1 + 1) // 2))
+        size = -(-regular // chunks)
+        chunks = -(-regular // size)
+        runs = 1 + (min(a1 - chunks, chunks - 1) if restarts else 0)
+        run = np.arange(chunks) * runs // chunks
         fresh = np.diff(run, prepend=-1) > 0
         inward = (np.arange(chunks) - np.flatnonzero(fresh)[run]) % 2 == 1
         if points > regular and chunks % 2 == 0:
@@ -389,9 +390,9 @@ def _steer(line: _Line, layout: _Layout) -> tuple[list[int], float]:
     near, walks = 0.0, [np.zeros(k)]
     for i in range(n - 1):
         gap = t[i + 1, 0] - t[i, -1]
-        if layout.fresh[i + 1]:  # the middle half of the gap is for the restart
-            parts.append(GRID // 4)
-            near = t[i + 1, 0] - gap / 4
+        if layout.fresh[i + 1]:  # most of the gap is for the restart
+            parts.append(GRID // 8)
+            near = t[i + 1, 0] - gap / 8
             walks.append(np.zeros(k))
             continue
         far = t[i, -1] + gap * np.arange(1, GRID)[:, None] / GRID
@@ -774,14 +775,14 @@ class ExactNetwork:
             for o, (p, q) in enumerate(outputs):
                 target = fmpq(int(targets.values[row, o]), targets.scale[o])
                 rest = target - self.b3[o]
-                if p * rest.q != rest.p * q and row not in wrong:
+                if p * rest.q != rest.p * q:
                     value = (self.b3[o] + arb(p) / q).str(9, radius=False)
                     wrong[row] = f"output {o} is about {value}, expected {target}"
         if wrong:
-            row = next(iter(wrong))
+            row, text = next(iter(wrong.items()))
             raise VerificationError(
                 f"{len(wrong)} of {len(t)} points are wrong:{_rows(list(wrong))}; "
-                f"in row {row} {wrong[row]}"
+                f"in row {row} {text}"
             )
         rng = np.random.default_rng(seed)
         some = rng.choice(len(t), min(sample, len(t)), replace=False).tolist()
