@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from papernets import models, training
 from papernets.data import Dataset, Split, data_folder, import_torchvision, load
+from papernets.provenance import peak_memory
 from papernets.recipes import POLYNET_LITERAL
 
 
@@ -104,7 +105,7 @@ def main() -> None:
             f"{statistics.median(ratios):5.2f} x  ({min(ratios):.2f} to "
             f"{max(ratios):.2f})"
         )
-    print(f"peak resident memory {training.peak_memory('cpu') / 1e6:,.0f} MB")
+    print(f"peak resident memory {peak_memory() / 1e6:,.0f} MB")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import json
 import statistics
+import sys
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +13,16 @@ import pytest
 from papernets import experiments, records
 from papernets.data import DataError
 from papernets.experiments import Results, pi_net
-from papernets.records import RecordError
+from papernets.provenance import source_checksum
+from papernets.records import Measurement, RecordError
 
 
 def test_grids_hold_each_run_once_and_the_first_seeds_first() -> None:
     for preset in ("quick", "paper"):
         studies = experiments.chapter("pi_net").studies(preset)
-        runs = experiments.runs_of(studies.values())
+        runs = experiments.tasks_of(studies.values())
         assert len({run.key for run in runs}) == len(runs) > 20
-    one = experiments.runs_of([pi_net.cure()])
+    one = experiments.tasks_of([pi_net.cure()])
     assert [run.seed for run in one] == sorted(run.seed for run in one)
 
 
@@ -33,7 +36,7 @@ def test_every_condition_differs_only_in_its_seeds() -> None:
 
 def test_quick_preset_is_small() -> None:
     for study in pi_net.studies("quick").values():
-        for run in experiments.runs_of([study]):
+        for run in experiments.tasks_of([study]):
             assert (run.dataset, run.recipe.epochs, run.seed) == ("digits", 2, 0)
 
 
@@ -49,7 +52,7 @@ def tiny_study() -> experiments.Study:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("records")
-    runs = experiments.runs_of([tiny_study()])
+    runs = experiments.tasks_of([tiny_study()])
     made = list(experiments.execute_all(runs, folder, jobs=2))
     assert {r.run.key for r in made} == {run.key for run in runs}
     assert all(record.threads == 1 for record in made)
@@ -57,7 +60,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 
 def test_side_by_side_gives_the_same_records(results: Results, tmp_path: Path) -> None:
-    run = experiments.runs_of([tiny_study()])[0]
+    run = experiments.tasks_of([tiny_study()])[0]
     (alone,) = experiments.execute_all([run], tmp_path, threads=1)
     assert alone.outcome() == results.records[run.key].outcome()
 
@@ -126,17 +129,19 @@ def test_committed_records_are_whole() -> None:
     """Every committed record is valid, at its place, and asked for by its chapter."""
     for name in experiments.CHAPTERS:
         chapter = experiments.chapter(name)
-        wanted = {r.key: r for r in experiments.runs_of(chapter.studies().values())}
+        wanted = {t.key: t for t in experiments.tasks_of(chapter.studies().values())}
         folder = Path(__file__).parents[1] / "results" / name
         for record in records.read_all(folder):
-            run = record.run
-            assert run == wanted[run.key], f"{run.file_name} is in no study"
-            assert (folder / run.file_name).exists()
+            task = record.task
+            assert task == wanted[task.key], f"{task.file_name} is in no study"
+            assert (folder / task.file_name).exists()
             assert not (record.git_commit or "").endswith("+changes")
-            assert record.status == "diverged" or (
-                len(record.curves.train_loss) == run.recipe.epochs
-            )
-            assert record.data_sha256 == checksum(run.dataset)
+            if isinstance(record, records.RunRecord):
+                assert record.status == "diverged" or (
+                    len(record.curves.train_loss) == record.run.recipe.epochs
+                )
+            expected = checksum(task.dataset) if task.dataset else None
+            assert record.data_sha256 == expected
 
 
 def committed(study: experiments.Study, condition: str, outcome: str) -> str:
@@ -194,6 +199,58 @@ def test_unknown_chapter() -> None:
 
 
 def test_a_worker_that_fails_stops_the_grid(tmp_path: Path) -> None:
-    bad = replace(experiments.runs_of([tiny_study()])[0], dataset="nothing")
+    bad = replace(experiments.tasks_of([tiny_study()])[0], dataset="nothing")
     with pytest.raises(DataError, match="no data set 'nothing'"):
         list(experiments.execute_all([bad] * 2, tmp_path, jobs=2))
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A chapter of one measurement, which counts its calls."""
+    module = types.ModuleType("papernets.experiments.toy")
+    module.SOURCES = ("records.py",)  # type: ignore[attr-defined]
+    module.calls = []  # type: ignore[attr-defined]
+
+    def pixels(data, *, seed: int, channel: int) -> dict:
+        module.calls.append(seed)
+        return {"pixels": data.train.images[:, channel].numel(), "seed_seen": seed}
+
+    module.pixels = pixels  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(experiments, "CHAPTERS", (*experiments.CHAPTERS, "toy"))
+    return module
+
+
+def test_a_measurement_is_made_once(toy: types.ModuleType, tmp_path: Path) -> None:
+    study = {
+        "pixels": [
+            Measurement(
+                experiment="toy",
+                function="pixels",
+                settings={"channel": 0},
+                dataset="digits",
+                seed=seed,
+            )
+            for seed in range(2)
+        ]
+    }
+    tasks = experiments.tasks_of([study])
+    first = list(experiments.execute_all(tasks, tmp_path))
+    assert list(experiments.execute_all(tasks, tmp_path)) == first
+    assert toy.calls == [0, 1]
+    assert first[0].data_sha256 == checksum("digits")
+    assert first[0].source_sha256 == source_checksum(toy.SOURCES)
+    results = Results.read(tmp_path)
+    assert results.missing(study) == []
+    table = results.table(study)
+    assert list(table.condition) == ["pixels"] * 2
+    assert list(table.pixels) == [1257 * 64] * 2
+    assert list(table.seed) == list(table.seed_seen) == [0, 1]
+
+
+def test_an_empty_study_of_measurements_names_the_command(
+    toy: types.ModuleType,
+) -> None:
+    task = Measurement(experiment="toy", function="pixels", settings={})
+    with pytest.raises(RecordError, match="papernets run toy"):
+        Results({}).table({"pixels": [task]})

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from papernets import records
 from papernets.recipes import Recipe
-from papernets.records import Curves, RecordError, Run, RunRecord
+from papernets.records import (
+    Curves,
+    Measurement,
+    MeasurementRecord,
+    Provenance,
+    RecordError,
+    Run,
+    RunRecord,
+)
 
 RECIPE = Recipe(name="r", epochs=2, batch_size=8, lr=0.1)
 RUN = Run(
@@ -180,3 +188,45 @@ def test_tables(tmp_path: Path) -> None:
 def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"nothing is no folder of records"):
         records.load(tmp_path / "nothing")
+
+
+MEASUREMENT = Measurement(experiment="e", function="f", settings={"bits": 53}, seed=1)
+
+
+def measured(**values) -> MeasurementRecord:
+    origin = {f.name: getattr(make(), f.name) for f in dataclasses.fields(Provenance)}
+    return MeasurementRecord(measurement=MEASUREMENT, values=values, **origin)
+
+
+def test_measurements_are_kept_beside_runs(tmp_path: Path) -> None:
+    record = measured(error=0.5, wrong=[1, 2], name="x", nothing=None)
+    file = records.write(record, tmp_path)
+    records.write(make(), tmp_path)
+    assert file.name == MEASUREMENT.file_name
+    assert records.read(file) == record
+    assert len(records.read_all(tmp_path)) == 2
+    (row,) = records.load_measurements(tmp_path).to_dict("records")
+    assert (row["bits"], row["error"], row["wrong"]) == (53, 0.5, [1, 2])
+    assert list(records.load(tmp_path).key) == [RUN.key]
+    edit(file, lambda c: c["measurement"].update(seed=2))
+    with pytest.raises(RecordError, match="the measurement was edited"):
+        records.read(file)
+
+
+def test_key_of_a_measurement() -> None:
+    changes = [
+        {"function": "g"},
+        {"settings": {"bits": 54}},
+        {"dataset": "digits"},
+        {"seed": 2},
+    ]
+    keys = {dataclasses.replace(MEASUREMENT, **change).key for change in changes}
+    assert len({MEASUREMENT.key, *keys}) == 5
+    assert MEASUREMENT.key == "54b422949664"
+
+
+@pytest.mark.parametrize("value", [float("inf"), [1.0, float("nan")], {"a": [-1e999]}])
+def test_infinite_values_are_refused(tmp_path: Path, value: object) -> None:
+    with pytest.raises(RecordError, match="bad is not finite"):
+        records.write(measured(good=1, bad=value), tmp_path)
+    assert not list(tmp_path.rglob("*.json"))

@@ -5,6 +5,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from papernets.records import Record
 
 EXAMPLES = """examples:
   papernets list                                   models, data sets, recipes, chapters
@@ -180,38 +184,45 @@ def run_chapter(options: argparse.Namespace) -> None:
     for name in options.study or ():
         if name not in studies:
             raise UsageError(f"no study {name!r}; there are {', '.join(studies)}")
-    runs = experiments.runs_of(studies[name] for name in options.study or studies)
+    tasks = experiments.tasks_of(studies[name] for name in options.study or studies)
     finished = experiments.execute_all(
-        runs,
+        tasks,
         options.out,
         device=options.device,
         jobs=options.jobs,
         threads=options.threads,
     )
     for number, record in enumerate(finished, 1):
-        print(f"[{number}/{len(runs)}] {describe(record)}", flush=True)
+        print(f"[{number}/{len(tasks)}] {describe(record)}", flush=True)
 
 
 def show_results(options: argparse.Namespace) -> None:
     from papernets import records
 
-    table = records.load(options.folder)
-    if table.empty:
+    found = records.read_all(options.folder)
+    runs, measurements = records.load(found), records.load_measurements(found)
+    if not found:
         raise UsageError(f"{options.folder} holds no records")
     if options.csv:
-        print(table.to_csv(index=False), end="")
+        for table in (runs, measurements):
+            print("" if table.empty else table.to_csv(index=False), end="")
         return
     columns = (
         *("experiment", "model", "dataset", "recipe", "seed", "status", "epochs"),
         *("validation_accuracy", "test_accuracy", "seconds"),
     )
-    print(table[list(columns)].to_string(index=False, float_format="{:.4f}".format))
+    if not runs.empty:
+        print(runs[list(columns)].to_string(index=False, float_format="{:.4f}".format))
+    if not measurements.empty:
+        names = [*("experiment", "function", "dataset", "seed", "seconds"), "key"]
+        print(measurements[names].to_string(index=False))
 
 
-def describe(record: object) -> str:
+def describe(record: "Record") -> str:
     from papernets.records import RunRecord
 
-    assert isinstance(record, RunRecord)
+    if not isinstance(record, RunRecord):
+        return f"{record.task.file_name}: measured in {record.seconds:.0f} s"
     run = record.run
     outcome = (
         f"diverged in epoch {len(record.curves.train_loss) + 1}"

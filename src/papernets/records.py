@@ -1,12 +1,14 @@
-"""Run records: one JSON file per training run, and tables made of them.
+"""Records: one JSON file per training run or measurement, and tables made of them.
 
-A `Run` is what determines a result (model, data, recipe, seed); its `key` names the
-file. A `RunRecord` is a run with its outcome and its provenance. Folders of records
-from several machines merge by copying: equal runs have equal file names.
+A `Run` is what determines the result of training (model, data, recipe, seed), a
+`Measurement` what determines that of any other function of a chapter; their `key` names
+the file. A record is one of them with its outcome and its provenance. Folders of
+records from several machines merge by copying: equal tasks have equal file names.
 """
 
 import hashlib
 import json
+import math
 import os
 import re
 import tempfile
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from papernets.recipes import STRICT, Recipe
@@ -49,12 +51,40 @@ class Run:
         """
         content = changed_settings(self) | {"recipe": changed_settings(self.recipe)}
         del content["experiment"], content["recipe"]["name"]
-        text = json.dumps(content, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return digest(content)
 
     @property
     def file_name(self) -> str:
         return f"{self.model}-{self.dataset}-seed{self.seed}-{self.key}.json"
+
+
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class Measurement:
+    """What determines a result that is not one training run."""
+
+    experiment: str  # the chapter, which has the function
+    function: str
+    settings: dict[str, Setting]  # its keyword arguments beside the seed
+    dataset: str | None = None  # loaded, it is the function's first argument
+    seed: int = 0
+
+    @property
+    def key(self) -> str:
+        """Twelve hexadecimal digits."""
+        return digest(changed_settings(self))
+
+    @property
+    def file_name(self) -> str:
+        parts = [self.function, self.dataset, f"seed{self.seed}", self.key]
+        return f"{'-'.join(part for part in parts if part)}.json"
+
+
+Task = Run | Measurement
+
+
+def digest(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def changed_settings(settings: Any) -> dict[str, Any]:
@@ -81,7 +111,23 @@ class Curves:
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
-class RunRecord:
+class Provenance:
+    """Where a result comes from; see `papernets.provenance`."""
+
+    data_sha256: str | None
+    source_sha256: str  # of the modules that determine the result
+    git_commit: str | None  # "+changes" if those modules differed from the commit
+    versions: dict[str, str]
+    device: str
+    threads: int
+    seconds: float  # of a run: training and evaluation, over all interruptions
+    peak_memory_mb: float  # resident (CPU) or allocated (CUDA), 1e6 bytes
+    finished_at: str  # UTC, ISO 8601
+    schema: Literal[1] = 1
+
+
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class RunRecord(Provenance):
     """A run, its outcome and where it comes from."""
 
     run: Run
@@ -91,18 +137,11 @@ class RunRecord:
     test_accuracy: float | None
     parameters: int
     weights_sha256: str  # of the final state dict
-
-    data_sha256: str
-    source_sha256: str  # of the modules that determine a run, see `training.SOURCES`
-    git_commit: str | None  # "+changes" if those modules differed from the commit
-    versions: dict[str, str]
-    device: str
-    threads: int
-    seconds: float  # training and evaluation, over all interruptions
-    peak_memory_mb: float  # resident (CPU) or allocated (CUDA), 1e6 bytes
     interruptions: int
-    finished_at: str  # UTC, ISO 8601
-    schema: Literal[1] = 1
+
+    @property
+    def task(self) -> Run:
+        return self.run
 
     def outcome(self) -> dict[str, Any]:
         """What the same run gives again, bit for bit, on the same machine."""
@@ -113,18 +152,50 @@ class RunRecord:
         return {name: record[name] for name in kept.split()}
 
 
-_ADAPTER = TypeAdapter(RunRecord)
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class MeasurementRecord(Provenance):
+    """A measurement, what it gave and where it comes from."""
+
+    measurement: Measurement
+    values: dict[str, JsonValue]  # numbers, text, and lists of them
+
+    @property
+    def task(self) -> Measurement:
+        return self.measurement
 
 
-def write(record: RunRecord, folder: Path) -> Path:
-    """Write the record to `folder`/<experiment>/, whole or not at all."""
-    target = folder / record.run.experiment / record.run.file_name
-    content = json.loads(_ADAPTER.dump_json(record))
+Record = RunRecord | MeasurementRecord
+_RUNS = TypeAdapter(RunRecord)
+_MEASUREMENTS = TypeAdapter(MeasurementRecord)
+
+
+def write(record: Record, folder: Path) -> Path:
+    """Write the record to `folder`/<experiment>/, whole or not at all.
+
+    Raises:
+        RecordError: a value is infinite or not a number, which JSON cannot hold.
+    """
+    target = folder / record.task.experiment / record.task.file_name
+    if isinstance(record, MeasurementRecord):
+        for name, value in record.values.items():
+            if not all(map(math.isfinite, numbers_in(value))):
+                raise RecordError(f"{target}: {name} is not finite; write None")
+        content = json.loads(_MEASUREMENTS.dump_json(record))
+    else:
+        content = json.loads(_RUNS.dump_json(record))
     text = json.dumps(content, indent=1)
     # One line per list keeps the files short and their differences readable.
     text = re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m[0].split()), text)
     write_atomically(target, (text + "\n").encode())
     return target
+
+
+def numbers_in(value: Any) -> list[float]:
+    """All numbers in nested lists and mappings."""
+    if isinstance(value, dict | list):
+        parts = value.values() if isinstance(value, dict) else value
+        return [number for part in parts for number in numbers_in(part)]
+    return [value] if isinstance(value, int | float) else []
 
 
 def write_atomically(target: Path, content: bytes) -> None:
@@ -143,29 +214,33 @@ def write_atomically(target: Path, content: bytes) -> None:
         raise
 
 
-def read(file: Path) -> RunRecord:
+def read(file: Path) -> Record:
     """Read and validate one record.
 
     Raises:
         RecordError: the file is not JSON, lacks a field, has an unknown one or one of
             the wrong type, or its name is not that of the run it holds.
     """
+    content = file.read_bytes()
+    measured = b'"measurement"' in content
     try:
-        record = _ADAPTER.validate_json(file.read_bytes())
+        record: Record = (_MEASUREMENTS if measured else _RUNS).validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the file"
         raise RecordError(f"{file}: {field}: {first['msg']}") from error
-    if record.run.key not in file.name:
+    if record.task.key not in file.name:
+        what = "measurement" if measured else "run"
         raise RecordError(
-            f"{file}: the run inside has the key {record.run.key}, the name does not: "
-            f"the run was edited, or the file renamed from {record.run.file_name}"
+            f"{file}: the {what} inside has the key {record.task.key}, the name does "
+            f"not: the {what} was edited, or the file renamed from "
+            f"{record.task.file_name}"
         )
     return record
 
 
-def read_all(folder: Path) -> list[RunRecord]:
-    """All records below `folder`, sorted by path; the same run counts once.
+def read_all(folder: Path) -> list[Record]:
+    """All records below `folder`, sorted by path; the same task counts once.
 
     Raises:
         RecordError: as `read`, or `folder` does not exist.
@@ -174,18 +249,52 @@ def read_all(folder: Path) -> list[RunRecord]:
         raise RecordError(f"{folder} is no folder of records")
     files = sorted(f for f in folder.rglob("*.json") if not f.name.startswith("."))
     records = [read(file) for file in files]
-    return list({record.run.key: record for record in records}.values())
+    return list({record.task.key: record for record in records}.values())
 
 
-def load(source: Path | Iterable[RunRecord]) -> pd.DataFrame:
-    """One row per run: settings, outcome and provenance.
+def load(source: Path | Iterable[Record]) -> pd.DataFrame:
+    """One row per training run: settings, outcome and provenance.
 
     Columns `recipe.<field>` and `model.<argument>` hold the settings. Accuracies are
     fractions of the last epoch; `best_test_accuracy` is the highest of the test curve,
     where one was recorded, and shows only what choosing by the test set would flatter.
     """
+    return pd.DataFrame([row(record) for record in runs_in(source)])
+
+
+def load_measurements(source: Path | Iterable[Record]) -> pd.DataFrame:
+    """One row per measurement: its settings, its values and their provenance."""
     found = read_all(source) if isinstance(source, Path) else source
-    return pd.DataFrame([row(record) for record in found])
+    return pd.DataFrame(
+        [
+            {
+                "key": record.task.key,
+                "experiment": record.task.experiment,
+                "function": record.task.function,
+                "dataset": record.task.dataset,
+                "seed": record.task.seed,
+                **record.task.settings,
+                **record.values,
+                **origin(record),
+            }
+            for record in found
+            if isinstance(record, MeasurementRecord)
+        ]
+    )
+
+
+def runs_in(source: Path | Iterable[Record]) -> list[RunRecord]:
+    found = read_all(source) if isinstance(source, Path) else source
+    return [record for record in found if isinstance(record, RunRecord)]
+
+
+def origin(record: Provenance) -> dict[str, Any]:
+    """The provenance that a table shows."""
+    names = (
+        *("seconds", "peak_memory_mb", "device", "threads"),
+        *("git_commit", "source_sha256", "data_sha256", "finished_at"),
+    )
+    return {name: getattr(record, name) for name in names}
 
 
 def row(record: RunRecord) -> dict[str, Any]:
@@ -211,23 +320,16 @@ def row(record: RunRecord) -> dict[str, Any]:
         "test_accuracy": record.test_accuracy,
         "best_test_accuracy": max(curves.test_accuracy, default=None),
         "parameters": record.parameters,
-        "seconds": record.seconds,
-        "device": record.device,
-        "threads": record.threads,
-        "git_commit": record.git_commit,
-        "source_sha256": record.source_sha256,
-        "data_sha256": record.data_sha256,
-        "finished_at": record.finished_at,
+        **origin(record),
         **{f"recipe.{name}": value for name, value in asdict(run.recipe).items()},
         **{f"model.{name}": value for name, value in run.model_args.items()},
     }
 
 
-def load_curves(source: Path | Iterable[RunRecord]) -> pd.DataFrame:
+def load_curves(source: Path | Iterable[Record]) -> pd.DataFrame:
     """One row per run and epoch (counted from 1); joins with `load` on `key`."""
-    found = read_all(source) if isinstance(source, Path) else source
     rows = []
-    for record in found:
+    for record in runs_in(source):
         columns = {f.name: getattr(record.curves, f.name) for f in fields(Curves)}
         frame = pd.DataFrame({k: v for k, v in columns.items() if v})
         frame.insert(0, "epoch", range(1, len(frame) + 1))

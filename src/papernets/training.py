@@ -8,16 +8,11 @@ generator states, and a resumed run repeats the uninterrupted one bit for bit.
 
 import hashlib
 import io
-import platform
-import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +24,7 @@ from torch.nn import functional
 
 from papernets import augment, models, records
 from papernets.data import Dataset, Split, load
+from papernets.provenance import provenance
 from papernets.recipes import Recipe
 from papernets.records import Curves, Run, RunRecord
 
@@ -368,7 +364,9 @@ def execute(
     try:
         with FileLock(checkpoint.with_suffix(".lock"), timeout=-1 if wait else 0):
             if target.exists():
-                record = records.read(target)
+                found = records.read(target)
+                assert isinstance(found, RunRecord)
+                record = found
             else:
                 data = load(run.dataset)
                 torch.manual_seed(run.seed)
@@ -415,16 +413,13 @@ def make_record(
         test_accuracy=state.test_accuracy,
         parameters=sum(p.numel() for p in model.parameters()),
         weights_sha256=weights_checksum(model),
-        data_sha256=data.checksum,
-        source_sha256=source_checksum(run.model),
-        git_commit=git_commit(run.model),
-        versions=library_versions(),
-        device=device_name(device),
-        threads=torch.get_num_threads(),
-        seconds=state.seconds,
-        peak_memory_mb=peak_memory(device) / 1e6,
         interruptions=state.interruptions,
-        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        **provenance(
+            sources_of(run.model),
+            data_sha256=data.checksum,
+            device=device,
+            seconds=state.seconds,
+        ),
     )
 
 
@@ -437,61 +432,9 @@ def weights_checksum(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def source_files(model: str) -> list[Path]:
-    """The modules that determine the outcome of a run of `model`."""
-    package = Path(__file__).parent
-    files = [package / name for name in SOURCES]
-    files.append(package / "models" / models.source_file(model))
-    return [file for file in files if file.exists()]
-
-
-def source_checksum(model: str) -> str:
-    digest = hashlib.sha256()
-    for file in source_files(model):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def git_commit(model: str) -> str | None:
-    """Commit of the source, "+changes" if it was edited since; None outside git."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-
-    try:
-        changes = git("status", "--porcelain", "--", *map(str, source_files(model)))
-        return git("rev-parse", "HEAD") + ("+changes" if changes else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def library_versions() -> dict[str, str]:
-    names = ("papernets", "torch", "torchvision", "numpy")
-    return {"python": platform.python_version()} | {n: version(n) for n in names}
-
-
-def device_name(device: str) -> str:
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def peak_memory(device: str) -> int:
-    """Bytes: allocated on a CUDA device, else resident in this process."""
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes
+def sources_of(model: str) -> tuple[str, ...]:
+    """The files that determine a run of `model`, relative to the package's folder."""
+    return (*SOURCES, f"models/{models.source_file(model)}")
 
 
 def tune_process(threads: int | None = None) -> None:

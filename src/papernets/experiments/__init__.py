@@ -1,26 +1,39 @@
 """The chapters: which runs each one needs, and what it computes from their records.
 
 A chapter is a module with `studies(preset)`. A study answers one question; it is a
-mapping from the label of each condition to its runs, one run per seed. The same run may
-serve several studies; it is executed once.
+mapping from the label of each condition to its tasks, one per seed: training runs, or
+measurements, which call a function of the chapter. The same task may serve several
+studies; it is executed once. The chapter's `SOURCES` names the files that determine its
+measurements.
 """
 
 import importlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 import pandas as pd
 
 from papernets import records
-from papernets.records import Run, RunRecord
+from papernets.records import (
+    Measurement,
+    MeasurementRecord,
+    Record,
+    Run,
+    Task,
+)
 
+T = TypeVar("T", Run, Measurement)
 Study = dict[str, list[Run]]
+Measurements = dict[str, list[Measurement]]
+AnyStudy = Study | Measurements
 
 CHAPTERS = ("pi_net",)
 
@@ -36,51 +49,54 @@ def chapter(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def runs_of(studies: Iterable[Study]) -> list[Run]:
-    """The runs of some studies, each once; the first seed of every condition first."""
-    conditions = [runs for study in studies for runs in study.values()]
-    rounds = [run for seeds in zip_longest(*conditions) for run in seeds if run]
-    return list({run.key: run for run in rounds}.values())
+def tasks_of(studies: Iterable[Mapping[str, Sequence[Task]]]) -> list[Task]:
+    """The tasks of some studies, each once; the first seed of every condition first."""
+    conditions = [tasks for study in studies for tasks in study.values()]
+    rounds = [task for seeds in zip_longest(*conditions) for task in seeds if task]
+    return list({task.key: task for task in rounds}.values())
 
 
 @dataclass
 class Results:
     """The records behind some studies, and tables of them."""
 
-    records: dict[str, RunRecord]
+    records: Mapping[str, Record]
 
     @classmethod
     def read(cls, folder: Path) -> "Results":
         """The records below `folder`; raises `RecordError` for a bad one."""
-        return cls({r.run.key: r for r in records.read_all(folder)})
+        return cls({r.task.key: r for r in records.read_all(folder)})
 
-    def missing(self, study: Study) -> list[Run]:
-        """Runs of the study that have no record yet."""
-        return [r for runs in study.values() for r in runs if r.key not in self.records]
+    def missing(self, study: dict[str, list[T]]) -> list[T]:
+        """Tasks of the study that have no record yet."""
+        return [
+            t for tasks in study.values() for t in tasks if t.key not in self.records
+        ]
 
-    def of(self, study: Study) -> dict[str, list[RunRecord]]:
+    def of(self, study: AnyStudy) -> dict[str, list[Record]]:
         """The records that exist, by condition; conditions without any are left out."""
         found = {
-            label: [self.records[r.key] for r in runs if r.key in self.records]
-            for label, runs in study.items()
+            label: [self.records[t.key] for t in tasks if t.key in self.records]
+            for label, tasks in study.items()
         }
         return {label: existing for label, existing in found.items() if existing}
 
-    def table(self, study: Study) -> pd.DataFrame:
-        """One row per run, with its condition in the column `condition`.
+    def table(self, study: AnyStudy) -> pd.DataFrame:
+        """One row per record, with its condition in the column `condition`.
 
         Raises:
             RecordError: the study has no records at all.
         """
+        task = next(task for tasks in study.values() for task in tasks)
+        load = records.load if isinstance(task, Run) else records.load_measurements
         frames = [
-            records.load(found).assign(condition=label)
+            load(found).assign(condition=label)
             for label, found in self.of(study).items()
         ]
         if not frames:
-            run = next(iter(study.values()))[0]
             raise records.RecordError(
-                f"no record of any condition, for example {run.file_name}; make them "
-                f"with `papernets run {run.experiment} --preset paper`"
+                f"no record of any condition, for example {task.file_name}; make them "
+                f"with `papernets run {task.experiment} --preset paper`"
             )
         return pd.concat(frames, ignore_index=True)
 
@@ -125,15 +141,62 @@ def mean_and_std(values: pd.Series, digits: int = 2) -> str:
     return f"{known.mean():.{digits}f}{spread}"
 
 
+def execute(task: Task, out: Path, *, device: str = "cpu") -> Record:
+    """Give the record of a task: read it, or do what it takes and write it to `out`.
+
+    Raises:
+        DataError, RecordError, ValueError: data, record or settings are bad.
+    """
+    from papernets import training
+
+    if isinstance(task, Run):
+        return training.execute(task, out, device=device)
+    return measure(task, out, device=device)
+
+
+def measure(task: Measurement, out: Path, *, device: str = "cpu") -> MeasurementRecord:
+    """Give the record of a measurement: read it, or call its function and write it.
+
+    The function gets the data set, if there is one, and the seed and settings by name;
+    it returns a mapping from names to numbers, text or lists of them.
+    """
+    from papernets.data import load
+    from papernets.provenance import provenance
+
+    target = out / task.experiment / task.file_name
+    if target.exists():
+        found = records.read(target)
+        assert isinstance(found, MeasurementRecord)
+        return found
+    module = chapter(task.experiment)
+    data = load(task.dataset) if task.dataset else None
+    began = time.perf_counter()
+    values = getattr(module, task.function)(
+        *([data] if data else []), seed=task.seed, **task.settings
+    )
+    record = MeasurementRecord(
+        measurement=task,
+        values=values,
+        **provenance(
+            module.SOURCES,
+            data_sha256=data.checksum if data else None,
+            device=device,
+            seconds=time.perf_counter() - began,
+        ),
+    )
+    records.write(record, out)
+    return record
+
+
 def execute_all(
-    runs: Sequence[Run],
+    tasks: Sequence[Task],
     out: Path,
     *,
     device: str = "cpu",
     jobs: int = 1,
     threads: int | None = None,
-) -> Iterator[RunRecord]:
-    """Yield the record of every run as it is finished.
+) -> Iterator[Record]:
+    """Yield the record of every task as it is finished.
 
     With `jobs` > 1 that many processes work side by side, each on `threads` threads
     (default 1): for small networks faster than one process on all cores.
@@ -142,8 +205,8 @@ def execute_all(
 
     if jobs == 1:
         training.tune_process(threads)
-        for run in runs:
-            yield training.execute(run, out, device=device)
+        for task in tasks:
+            yield execute(task, out, device=device)
         return
     # Idle OpenMP threads would spin and slow the other processes down; read at import.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -153,11 +216,10 @@ def execute_all(
         initializer=training.tune_process,
         initargs=(threads or 1,),
     ) as pool:
-        execute: Callable[..., RunRecord] = training.execute
-        tasks = [pool.submit(execute, run, out, device=device) for run in runs]
+        submitted = [pool.submit(execute, task, out, device=device) for task in tasks]
         try:
-            for task in as_completed(tasks):
-                yield task.result()
+            for future in as_completed(submitted):
+                yield future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
