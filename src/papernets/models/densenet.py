@@ -142,6 +142,13 @@ register(
         arxiv="1608.06993",
         venue="CVPR 2017",
         variant="L = 100, k = 24, without bottlenecks or compression",
+        idea=(
+            "Every layer reads the outputs of all layers before it in its block, "
+            "concatenated and not added, and contributes a few channels of its own, "
+            "the growth rate k. Features are reused instead of computed anew and "
+            "gradients reach early layers directly, so that the network needs fewer "
+            "parameters for the same accuracy."
+        ),
         survey_parameters=27.0,
         paper_parameters=27.2,
         survey_paper_accuracy=96.26,

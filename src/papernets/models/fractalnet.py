@@ -183,6 +183,13 @@ register(
         arxiv="1605.07648",
         venue="ICLR 2017",
         variant="20 layers: 5 blocks, 3 columns",
+        idea=(
+            "Very deep networks can be trained without residual connections. A rule is "
+            "applied again and again, one convolution beside two copies of the block "
+            "so far, and the resulting paths of different lengths are joined by their "
+            "mean. Drop-path drops inputs of the joins, or all columns but one, so "
+            "that every column also learns to work as a network by itself."
+        ),
         survey_parameters=33.7,
         paper_parameters=38.6,
         survey_paper_accuracy=95.41,

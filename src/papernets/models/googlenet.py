@@ -120,6 +120,14 @@ register(
         arxiv="1409.4842",
         venue="CVPR 2015",
         variant="without auxiliary classifiers, no BN",
+        idea=(
+            "An inception module looks at its input at several scales at once, with "
+            "1x1, 3x3 and 5x5 convolutions and a pooling side by side, and "
+            "concatenates what they give. 1x1 convolutions reduce the number of "
+            "channels before the larger kernels, which keeps a network of 22 layers "
+            "affordable. Average pooling and one linear layer replace the large fully "
+            "connected layers."
+        ),
         survey_parameters=6,
         paper_parameters=6.8,
         survey_accuracy=91.33,

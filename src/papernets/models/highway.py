@@ -143,6 +143,13 @@ register(
         arxiv="1507.06228",
         venue="NIPS 2015",
         variant="convolutional highway network of 19 layers, widths of Fitnet-4",
+        idea=(
+            "A layer mixes what it computes with what it received, H(x) T(x) + x (1 - "
+            "T(x)), and a gate T, itself computed from the input, sets the proportion "
+            "for every unit. Gates that start biased towards carrying the input let "
+            "signals and gradients pass through many layers, so that plain SGD trains "
+            "depths at which ordinary networks fail."
+        ),
         survey_parameters=2.8,
         paper_parameters=2.3,
         survey_paper_accuracy=92.46,

@@ -122,6 +122,13 @@ register(
         arxiv="1502.03167",
         venue="ICML 2015",
         variant="the appendix's network without auxiliary classifiers",
+        idea=(
+            "Batch normalization: every channel is normalised by its mean and variance "
+            "over the mini-batch, then scaled and shifted by learned parameters. "
+            "Learning rates can be higher, initialisation matters less, and training "
+            "takes a fraction of the steps. The network it was shown on is an "
+            "Inception network whose 5x5 convolutions are replaced by two of 3x3."
+        ),
         survey_parameters=10,
         survey_accuracy=94.89,
         deviations=(

@@ -150,6 +150,13 @@ register(
         arxiv="1512.00567",
         venue="CVPR 2016",
         variant="the form of the libraries, without auxiliary classifier",
+        idea=(
+            "Large kernels are factorised: 5x5 into two of 3x3, and n x n into 1 x n "
+            "and n x 1, which saves weights and multiply-adds and sees as far. Where "
+            "the image is halved, convolutions of stride 2 and a pooling work side by "
+            "side, so that the representation does not become a bottleneck. The paper "
+            "also introduced label smoothing."
+        ),
         survey_parameters=22.5,
         survey_accuracy=94.74,
         deviations=(

@@ -137,6 +137,13 @@ register(
         arxiv="1602.07261",
         venue="AAAI 2017",
         variant="Inception-v4",
+        idea=(
+            "A deeper and more uniform Inception network: every stage repeats one "
+            "module, and the stem has parallel branches too. The paper sets it beside "
+            "Inception networks with residual connections, and finds that these train "
+            "much faster but end only slightly better than a plain one of the same "
+            "cost."
+        ),
         survey_mark="not run",
         deviations=(
             "Made for ImageNet. Here all convolutions are padded, the first of them "

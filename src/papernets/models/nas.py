@@ -140,6 +140,13 @@ _PAPER: dict[str, Any] = {
     "year": 2016,
     "arxiv": "1611.01578",
     "venue": "ICLR 2017",
+    "idea": (
+        "A recurrent network, the controller, writes down a network layer by layer: "
+        "kernel size, number of filters, and which earlier layers are read. The "
+        "network is trained, and its validation accuracy is the reward by which the "
+        "controller learns to propose better ones. Found without a human design, the "
+        "networks for CIFAR-10 came near the best hand-made ones of their time."
+    ),
 }
 CARD_22A = PaperCard(
     row="22a",

@@ -75,6 +75,14 @@ PAPER: dict[str, Any] = {
     "year": 2013,
     "arxiv": "1312.4400",
     "venue": "ICLR 2014",
+    "idea": (
+        "Every large kernel is followed by two 1x1 convolutions, so that a small "
+        "perceptron, and not a linear filter, looks at each neighbourhood of the "
+        "image. The last layer has one map for each class, and the average over a map "
+        "is the class's logit: global average pooling takes the place of fully "
+        "connected layers, which have most of the weights in other networks of the "
+        "time."
+    ),
     "survey_parameters": 0.1,
 }
 SLIP = (

@@ -151,6 +151,14 @@ register(
         arxiv="1603.05027",
         venue="ECCV 2016",
         variant="164 layers, bottleneck blocks, full pre-activation",
+        idea=(
+            "Batch normalization and ReLU move in front of the convolutions, and "
+            "nothing follows the addition. The sum of a block then is exactly its "
+            "input plus a residual, so that forward signals and gradients pass from "
+            "any block to any other along the shortcuts alone. With such blocks, "
+            "networks of a thousand layers train easily and generalise better than "
+            "with the original ones."
+        ),
         survey_parameters=1.6,
         paper_parameters=1.7,
         survey_paper_accuracy=94.54,

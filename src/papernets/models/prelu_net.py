@@ -108,6 +108,13 @@ register(
         arxiv="1502.01852",
         venue="ICCV 2015",
         variant="model A, global average pooling for spatial pyramid pooling",
+        idea=(
+            "The PReLU, max(0, x) + a min(0, x), learns the slope a that it has for "
+            "negative inputs, one for each channel. The paper derives the variance "
+            "that weights need so that a rectified layer passes the variance of its "
+            "input on; with this initialisation, now named after its first author, "
+            "very deep networks start to learn where others stall."
+        ),
         survey_parameters=43.9,
         survey_accuracy=94.98,
         deviations=(

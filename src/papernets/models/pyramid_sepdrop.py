@@ -110,6 +110,12 @@ register(
         arxiv="1612.01230",
         venue="arXiv, 2016",
         variant="PyramidSepDrop, 182 layers, alpha = 150",
+        idea=(
+            "Stochastic depth is fitted to PyramidNets. In every block the channels "
+            "that its shortcut carries on and the channels that it adds are dropped "
+            "independently of each other; dropped together, as in a ResNet, the new "
+            "channels would have nothing in their place but the zeros of the shortcut."
+        ),
         survey_parameters=16.5,
         survey_paper_accuracy=96.69,
         survey_mark="none",

@@ -113,6 +113,13 @@ register(
         arxiv="1610.02915",
         venue="CVPR 2017",
         variant="110 layers, alpha = 270, additive, basic blocks",
+        idea=(
+            "The number of channels grows by a small step at every block, while the "
+            "blocks of a ResNet keep it and double it where the image is halved. The "
+            "load is spread over all blocks, and the network suffers less when a "
+            "single one is removed. A block has one ReLU only, between its "
+            "convolutions, and its shortcut pads the new channels with zeros."
+        ),
         survey_parameters=28.4,
         paper_parameters=28.3,
         survey_paper_accuracy=96.23,

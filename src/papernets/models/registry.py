@@ -29,6 +29,7 @@ class PaperCard:
     arxiv: str  # identifier, e.g. "1512.03385"
     venue: str
     variant: str  # the network built here, in the paper's words
+    idea: str  # what the paper brought, in two or three sentences
     row: str | None = None  # of the survey's table: "1a" ... "24"; None: not in it
     survey_parameters: float | None = None  # as the survey's table prints it
     paper_parameters: float | None = None  # as the paper states it

@@ -93,6 +93,13 @@ register(
         arxiv="1512.03385",
         venue="CVPR 2016",
         variant="110 layers, option A shortcuts (section 4.2)",
+        idea=(
+            "A block learns what has to be added to its input, the F(x) of x + F(x), "
+            "and not the whole mapping; the shortcut that carries x is the identity. "
+            "Plain networks fit even their training images worse when they get deeper. "
+            "Residual ones gain from depth, because a superfluous block only has to "
+            "learn zero."
+        ),
         survey_parameters=1.6,
         paper_parameters=1.7,
         survey_paper_accuracy=93.57,

@@ -136,6 +136,13 @@ register(
         arxiv="1611.05431",
         venue="CVPR 2017",
         variant="ResNeXt-29, 16x64d",
+        idea=(
+            "The transformation of a block is split into many narrow paths of the same "
+            "shape whose outputs are added. Their number, the cardinality, is a third "
+            "measure of size beside depth and width, and raising it improves accuracy "
+            "more than making the network deeper or wider at the same cost. A grouped "
+            "convolution computes all paths at once."
+        ),
         survey_parameters=68.3,
         paper_parameters=68.1,
         survey_paper_accuracy=96.42,

@@ -143,6 +143,13 @@ register(
         arxiv="1603.08029",
         venue="ICLR 2016 workshop",
         variant="18-layer + wide RiR",
+        idea=(
+            "Two streams run side by side, a residual one with shortcuts and a "
+            "transient one without, and every layer passes information between them. "
+            "What the residual stream would carry on for ever can be discarded in the "
+            "transient one. Plain convolutional networks and ResNets are the special "
+            "cases in which one stream is silent."
+        ),
         survey_parameters=9.5,
         survey_paper_accuracy=94.99,
         survey_accuracy=94.43,

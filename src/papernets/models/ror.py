@@ -182,6 +182,14 @@ register(
         arxiv="1608.02908",
         venue="IEEE TCSVT 2018",
         variant="RoR-3-WRN58-4 with stochastic depth",
+        idea=(
+            "Shortcuts are added at further levels: around every group of residual "
+            "blocks and around the whole network, beside those around single blocks. "
+            "The network thus learns residuals of residuals, which are thought to be "
+            "easier still to optimise. The levels can be put on original, "
+            "pre-activation and wide ResNets alike, and are combined with stochastic "
+            "depth."
+        ),
         survey_parameters=13.6,
         paper_parameters=13.3,
         survey_paper_accuracy=96.23,

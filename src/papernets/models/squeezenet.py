@@ -125,6 +125,13 @@ register(
         arxiv="1602.07360",
         venue="arXiv 2016",
         variant="version 1.0 with simple bypass, and batch normalization",
+        idea=(
+            "A fire module squeezes its input to few channels by 1x1 convolutions, "
+            "then expands it by 1x1 and 3x3 convolutions side by side, so that the "
+            "expensive kernels read few channels. Images are halved late, and there is "
+            "no fully connected layer. On ImageNet this reaches the accuracy of "
+            "AlexNet with a fiftieth of its parameters."
+        ),
         survey_parameters=0.7,
         survey_paper_accuracy=82.0,
         survey_accuracy=92.63,

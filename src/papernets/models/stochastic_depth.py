@@ -114,6 +114,13 @@ register(
         arxiv="1603.09382",
         venue="ECCV 2016",
         variant="ResNet of 110 layers, linear decay of survival to 0.5",
+        idea=(
+            "In training, whole residual blocks are skipped at random, later ones more "
+            "often than earlier ones, so that each mini-batch trains a shorter "
+            "network. At test time all blocks take part, each weighted by its "
+            "probability of survival. Training gets faster and the network generalises "
+            "better, like an ensemble of networks of many depths with shared weights."
+        ),
         survey_parameters=1.7,
         paper_parameters=1.7,
         survey_paper_accuracy=94.75,

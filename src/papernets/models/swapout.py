@@ -170,6 +170,13 @@ register(
         arxiv="1605.06465",
         venue="NIPS 2016",
         variant="Swapout v2(32) W x 4, drop probability 0 to 0.5",
+        idea=(
+            "Every unit of a block draws at random whether it puts out 0, its input x, "
+            "the transformation F(x) or the sum of both. Dropout, stochastic depth and "
+            "residual networks are special cases, and training samples from all "
+            "architectures in between. Averaged over random passes at test time, a "
+            "wide network of 32 layers performs like far deeper residual networks."
+        ),
         survey_parameters=7.1,
         survey_paper_accuracy=95.24,
         survey_accuracy=95.34,

@@ -87,6 +87,13 @@ register(
         arxiv="1409.1556",
         venue="ICLR 2015",
         variant="configuration A, 8 convolutions and 3 fully connected layers",
+        idea=(
+            "Stacks of small 3x3 convolutions take the place of large kernels: two of "
+            "them see as far as one of 5x5, with fewer weights and one more "
+            "nonlinearity. All configurations follow one plan, so that depth can be "
+            "studied by itself, and on ImageNet accuracy grew with it up to 16 and 19 "
+            "weight layers."
+        ),
         survey_parameters=129,
         survey_accuracy=92.1,
         deviations=(

@@ -130,6 +130,13 @@ register(
         arxiv="1605.08831",
         venue="arXiv 2016",
         variant="WResNet-d, 1192 layers",
+        idea=(
+            "Every residual branch is multiplied by a learned scalar of either sign "
+            "that starts at zero. A ReLU at the end of a branch could otherwise only "
+            "add to the signal; and a network of a thousand layers starts as a shallow "
+            "one that takes up its branches gradually, so that it converges more "
+            "easily."
+        ),
         survey_parameters=19.1,
         survey_paper_accuracy=95.3,
         survey_mark="none",

@@ -154,6 +154,14 @@ register(
         arxiv="1605.07146",
         venue="BMVC 2016",
         variant="WRN-28-10, without dropout",
+        idea=(
+            "Residual networks are made wider instead of deeper: blocks with several "
+            "times as many channels, and few of them. With a comparable number of "
+            "parameters, such a network beats thin ones of a thousand layers and "
+            "trains several times faster, since wide layers use parallel hardware "
+            "better. Dropout, where it is used, stands between the two convolutions of "
+            "a block."
+        ),
         survey_parameters=36.2,
         paper_parameters=36.5,
         survey_paper_accuracy=96.0,

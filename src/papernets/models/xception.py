@@ -139,6 +139,14 @@ register(
         arxiv="1610.02357",
         venue="CVPR 2017",
         variant="figure 5, without the optional fully connected layers",
+        idea=(
+            "The idea behind inception modules at its extreme: correlations in space "
+            "and across channels are handled separately, by a 3x3 convolution within "
+            "each channel and a 1x1 convolution across them. A plain stack of such "
+            "depthwise separable convolutions with residual connections is a little "
+            "more accurate on ImageNet than Inception-v3, with about as many "
+            "parameters."
+        ),
         paper_parameters=22.9,
         survey_mark="not run",
         deviations=(
