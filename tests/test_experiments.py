@@ -150,6 +150,10 @@ def committed(study: experiments.Study, condition: str, outcome: str) -> str:
     for run in study[condition]:
         if (file := folder / run.file_name).exists():
             values.append(100 * json.loads(file.read_text())[outcome])
+    return in_words(values)
+
+
+def in_words(values: list[float]) -> str:
     mean = f"{statistics.mean(values):.2f}"
     return mean + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
 
@@ -178,10 +182,27 @@ def test_sentences_of_the_pi_net_chapter_follow_from_its_records() -> None:
     assert committed(pi_net.long(), label, "test_accuracy") in pi_net.report_long(
         results
     )
-    assert pi_net.report_details(results).startswith(f"Against *{label}*")
+    text = pi_net.report_details(results)
+    assert text.startswith(f"Against *{label}*")
+    for label in list(pi_net.details())[1:]:
+        if label in results.of(pi_net.details()):
+            assert f"- {label}: {last_validation(pi_net.details(), label)} %" in text
+        else:
+            assert f"- {label}: not run yet." in text
+
+
+def last_validation(study: experiments.Study, condition: str) -> str:
+    """Validation accuracy at the last epoch, as `committed`."""
+    folder, values = Path(__file__).parents[1] / "results" / "pi_net", []
+    for run in study[condition]:
+        if (file := folder / run.file_name).exists():
+            curves = json.loads(file.read_text())["curves"]
+            values.append(100 * curves["validation_accuracy"][-1])
+    return in_words(values)
 
 
 def test_no_sentence_is_made_of_missing_records() -> None:
+    assert pi_net.report_ablation(Results({})).endswith("was not run yet.")
     assert "not been compared yet" in pi_net.report_residual(Results({}))
     with pytest.raises(RecordError, match="papernets run pi_net"):
         pi_net.report_cure(Results({}))

@@ -87,6 +87,20 @@ def details() -> Study:
     }
 
 
+def ablation() -> Study:
+    """Which ingredient can be spared? The reliable recipe with one of them taken out."""
+    base = POLYNET_RELIABLE.quick(4)
+    constant = base.but(schedule="constant", warmup_epochs=0.0)
+    return {
+        "all of the reliable recipe": polynet(base, 3, SKIP_INIT),
+        "PyTorch's default init": polynet(base, 3),
+        "pixels in [0, 1]": polynet(base.but(scaling="unit"), 3, SKIP_INIT),
+        "no clipping": polynet(base.but(clip_grad_norm=None), 3, SKIP_INIT),
+        "constant learning rate": polynet(constant, 3, SKIP_INIT),
+        "highest learning rate 1e-3": polynet(base.but(lr=1e-3), 3, SKIP_INIT),
+    }
+
+
 def joins() -> Study:
     """What does the multiplication buy? Four joins, one to five blocks."""
     recipe = POLYNET_RELIABLE.quick(JOINS_EPOCHS)
@@ -136,7 +150,7 @@ def residual() -> Study:
     }
 
 
-STUDIES = (article, details, cure, joins, residual, long)
+STUDIES = (article, details, ablation, cure, joins, residual, long)
 
 
 def studies(preset: str = "paper") -> dict[str, Study]:
@@ -211,15 +225,28 @@ def report_long(results: Results, level: float = 70) -> str:
 
 
 def report_details(results: Results) -> str:
-    runs = results.table(details())
-    reference = runs.condition.iloc[0]
+    return differences(results, details())
+
+
+def report_ablation(results: Results) -> str:
+    return differences(results, ablation())
+
+
+def differences(results: Results, study: Study) -> str:
+    """Every condition against the first one, by validation accuracy."""
+    reference, *others = study
+    if reference not in results.of(study):
+        return f"*{reference}*, with which the others are compared, was not run yet."
+    runs = results.table(study)
     base = percent(runs, reference, "validation_accuracy")
     lines = [f"Against *{reference}* with {mean_and_std(base)} % ({count(base)}):", ""]
-    for condition in list(dict.fromkeys(runs.condition))[1:]:
+    for condition in others:
         values = percent(runs, condition, "validation_accuracy")
         lines.append(
             f"- {condition}: {mean_and_std(values)} % ({count(values)}), "
             f"{compare(values, base)}."
+            if len(values)
+            else f"- {condition}: not run yet."
         )
     return "\n".join(lines)
 
