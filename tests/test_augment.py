@@ -54,6 +54,21 @@ def test_same_generator_same_batch() -> None:
     assert torch.equal(first, second)
 
 
+def test_enlarging_keeps_size_and_range_and_reaches_every_scale() -> None:
+    ramp = torch.arange(16).repeat(16, 1) * 10
+    images = ramp.to(torch.uint8).expand(2_000, 1, 16, 16)
+    cut = augment.random_enlarge(images, 20, generator())
+    assert (cut.shape, cut.dtype) == (images.shape, torch.uint8)
+    # A window of an image enlarged to s pixels spans 16 / s of the ramp.
+    rows = cut[:, 0, 8].float()
+    span = (rows[:, -1] - rows[:, 0]) / 150
+    for side in range(16, 21):
+        share = ((span - 16 / side).abs() < 0.02).float().mean().item()
+        assert 0.16 < share < 0.24, side
+    assert torch.equal(cut, augment.random_enlarge(images, 20, generator()))
+    assert torch.equal(augment.random_enlarge(images, 16, generator()), images)
+
+
 def test_padding_modes() -> None:
     image = torch.tensor([[1, 2, 3]], dtype=torch.uint8).expand(3, 3)[None, None]
     assert augment.pad(image, 1)[0, 0, 1].tolist() == [0, 1, 2, 3, 0]

@@ -15,6 +15,7 @@ from torch import nn
 
 import interruption
 from papernets import data, records, training
+from papernets.complexity import profile
 from papernets.provenance import source_checksum
 from papernets.recipes import Recipe
 from papernets.records import Run
@@ -126,6 +127,72 @@ def test_feed_serves_scaled_pixels(digits: data.Dataset, scaling: str) -> None:
     assert served.items() <= own.items()
 
 
+def test_an_image_can_be_scaled_by_itself(digits: data.Dataset) -> None:
+    recipe = Recipe(name="r", epochs=1, batch_size=64, lr=1, scaling="per_image")
+    feed = training.Feed(digits.train, digits, recipe, torch.device("cpu"))
+    images = next(feed.in_order())[0]
+    original = digits.train.images[:1000].double()
+    for image, pixels in zip(images[:20], original, strict=False):
+        centred = pixels - pixels.mean()
+        expected = centred / (centred.square().mean() + 10).sqrt()
+        torch.testing.assert_close(image.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_images_can_be_drawn_with_replacement(digits: data.Dataset) -> None:
+    recipe = Recipe(name="r", epochs=1, batch_size=1, lr=1, sampling="with_replacement")
+    feed = training.Feed(digits.train, digits, recipe, torch.device("cpu"))
+    draws = [feed.drawn(torch.Generator().manual_seed(seed)) for seed in range(40)]
+    counts = torch.bincount(torch.cat(draws), minlength=len(digits.train)).float()
+    assert len(draws[0]) == len(digits.train)
+    # As often as not, an image is missing from an epoch: (1 - 1/n)^n is about 1/e.
+    seen = sum(len(draw.unique()) for draw in draws) / counts.sum().item()
+    assert 0.61 < seen < 0.65
+    assert counts.min() > 0
+    shares = torch.bincount(digits.train.labels[torch.cat(draws)]) / counts.sum()
+    assert (shares - 0.1).abs().max() < 0.01
+    served = torch.cat([labels for _, labels in feed.epoch(3)])
+    expected = digits.train.labels[feed.drawn(torch.Generator().manual_seed(3))]
+    assert torch.equal(served, expected)
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(digits: data.Dataset) -> None:
+    """But batch normalization sees one part at a time."""
+    whole = Recipe(name="r", epochs=1, batch_size=300, lr=0.1, momentum=0.0)
+    models_ = [linear(), linear()]
+    for model, parts in zip(models_, (1, 4), strict=True):
+        torch.manual_seed(0)
+        model[1].reset_parameters()
+        training.fit(model, digits, whole.but(batch_parts=parts))
+    torch.testing.assert_close(models_[0][1].weight, models_[1][1].weight)
+    sizes: list[int] = []
+    norm = nn.BatchNorm1d(64)
+    norm.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    model = nn.Sequential(nn.Flatten(), norm, nn.Linear(64, 10))
+    training.fit(model.train(), digits, whole.but(batch_parts=4))
+    assert sizes[: 4 * (1257 // 300)] == [75] * 16
+
+
+def test_rmsprop_is_that_of_the_inception_papers(digits: data.Dataset) -> None:
+    recipe = RECIPE.but(optimizer="rmsprop", momentum=0.9)
+    (group,) = training.build_optimizer(linear(), recipe).param_groups
+    assert (group["alpha"], group["eps"], group["momentum"]) == (0.9, 1.0, 0.9)
+
+
+def test_deadline_leaves_a_resumable_run(tmp_path: Path) -> None:
+    """Stopped before any epoch or between two, it goes on to the same record."""
+    whole = training.execute(RUN, tmp_path / "whole")
+    with pytest.raises(training.OutOfTimeError, match=r"after 0 of \d+ epochs"):
+        training.execute(RUN, tmp_path, deadline=time.monotonic())
+    clock = iter([0.0, 1.0])  # the second epoch would be too late
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.time, "monotonic", lambda: next(clock))
+        with pytest.raises(training.OutOfTimeError, match=r"after 1 of \d+ epochs"):
+            training.execute(RUN, tmp_path, deadline=0.5)
+    record = training.execute(RUN, tmp_path)
+    assert record.interruptions == 1
+    assert record.outcome() == whole.outcome()
+
+
 def test_test_images_never_influence_training(digits: data.Dataset) -> None:
     noise = torch.randint(0, 256, digits.test.images.shape, dtype=torch.uint8)
     other = dataclasses.replace(digits, test=data.Split(noise, digits.test.labels))
@@ -198,6 +265,7 @@ def test_provenance(tmp_path: Path) -> None:
     record = training.execute(RUN, tmp_path)
     model = training.build(RUN, data.load("digits"))
     assert record.parameters == sum(p.numel() for p in model.parameters())
+    assert record.macs == profile(model, (1, 8, 8)).macs > 0
     assert record.source_sha256 == source_checksum(training.sources_of("polynet"))
     assert record.data_sha256 == data.load("digits").checksum
     assert record.versions["torch"] == torch.__version__

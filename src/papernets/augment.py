@@ -39,6 +39,28 @@ def random_crop(
     return windows[indices, :, draw[0], draw[1]]
 
 
+def random_enlarge(images: Tensor, largest: int, generator: torch.Generator) -> Tensor:
+    """Enlarge each image bilinearly to a random size, cut a random window out of it.
+
+    Takes and returns uint8 (B, C, size, size); the sizes between `size` and `largest`
+    pixels, both included, are equally likely.
+    """
+    size, device = images.shape[-1], images.device
+    sizes = torch.randint(
+        size, largest + 1, (len(images),), generator=generator, device=device
+    )
+    result = images.clone()
+    for side in range(size + 1, largest + 1):
+        chosen = (sizes == side).nonzero()[:, 0]
+        large = functional.interpolate(
+            images[chosen].float(), (side, side), mode="bilinear"
+        )
+        everyone = torch.arange(len(chosen), device=device)
+        cut = random_crop(large.round().to(torch.uint8), everyone, size, generator)
+        result[chosen] = cut
+    return result
+
+
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each image (B, C, H, W) left to right with probability one half."""
     coin = torch.rand(len(images), generator=generator, device=images.device) < 0.5

@@ -7,7 +7,7 @@ the same recipe with fewer epochs (`Recipe.quick`).
 
 import math
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -17,14 +17,18 @@ STRICT = ConfigDict(extra="forbid", strict=True)
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class Recipe:
-    """One way to train a network; times are in epochs, learning rates per step."""
+    """One way to train a network; times are in epochs, learning rates per step.
+
+    A new field has its default as a plain value, not inside `Field`: only then do runs
+    that leave it at its default keep their key.
+    """
 
     name: str  # only a label: it does not enter the identity of a run
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)  # images; the last, incomplete batch is dropped
     lr: float = Field(gt=0)  # the highest of the schedule
 
-    optimizer: Literal["sgd", "adam"] = "sgd"
+    optimizer: Literal["sgd", "adam", "rmsprop"] = "sgd"  # rmsprop as in Inception
     momentum: float = Field(default=0.9, ge=0, lt=1)  # SGD only
     nesterov: bool = True  # SGD only
     weight_decay: float = Field(default=0.0, ge=0)  # L2, added to the gradient
@@ -37,8 +41,19 @@ class Recipe:
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     clip_grad_norm: float | None = Field(default=None, gt=0)  # L2 norm of all gradients
+    batch_parts: Annotated[int, Field(ge=1)] = (
+        1  # passes of a batch; BN sees one of them
+    )
 
-    scaling: Literal["standardize", "unit"] = "standardize"  # "unit": pixels in [0, 1]
+    # "with_replacement": a random class, then any of its images, as often as there are
+    # images to draw in an epoch.
+    sampling: Literal["shuffle", "with_replacement"] = "shuffle"
+    # "unit": pixels in [0, 1]; "per_image": minus the image's mean, over the root of
+    # its variance plus 10, on the scale of 0 to 255.
+    scaling: Literal["standardize", "unit", "per_image"] = "standardize"
+    resize_to: Annotated[int, Field(ge=0)] = (
+        0  # pixels: enlarged at random up to it, crop
+    )
     crop_padding: int = Field(default=0, ge=0)  # pixels on each side, then random crop
     crop_mode: Literal["constant", "reflect"] = "constant"
     flip: bool = False  # left to right, probability 1/2
@@ -108,4 +123,18 @@ POLYNET_RELIABLE = Recipe(
     precision="bf16",
 )
 
-RECIPES = {recipe.name: recipe for recipe in (POLYNET_LITERAL, POLYNET_RELIABLE)}
+# Stochastic gradient descent and nothing else, so that the learning rate is the only
+# setting (the batch normalization chapter).
+PLAIN_SGD = Recipe(
+    name="plain_sgd",
+    epochs=10,
+    batch_size=128,
+    lr=0.1,
+    momentum=0.0,
+    nesterov=False,
+    channels_last=False,
+)
+
+RECIPES = {
+    recipe.name: recipe for recipe in (POLYNET_LITERAL, POLYNET_RELIABLE, PLAIN_SGD)
+}

@@ -136,6 +136,7 @@ class RunRecord(Provenance):
     test_loss: float | None  # at the last epoch; None if the run diverged
     test_accuracy: float | None
     parameters: int
+    macs: int | None = None  # multiply-adds of one image, forward
     weights_sha256: str  # of the final state dict
     interruptions: int
 
@@ -320,6 +321,7 @@ def row(record: RunRecord) -> dict[str, Any]:
         "test_accuracy": record.test_accuracy,
         "best_test_accuracy": max(curves.test_accuracy, default=None),
         "parameters": record.parameters,
+        "macs": record.macs,
         **origin(record),
         **{f"recipe.{name}": value for name, value in asdict(run.recipe).items()},
         **{f"model.{name}": value for name, value in run.model_args.items()},

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.nn import functional
 
-from papernets import augment, models, records
+from papernets import augment, complexity, models, records
 from papernets.data import Dataset, Split, load
 from papernets.provenance import provenance
 from papernets.recipes import Recipe
@@ -59,6 +59,10 @@ class DivergedError(Exception):
     """The loss is not finite any more."""
 
 
+class OutOfTimeError(Exception):
+    """The next epoch would end after the deadline; the checkpoint holds the others."""
+
+
 class Feed:
     """A split on the device, served as augmented and scaled batches."""
 
@@ -87,13 +91,32 @@ class Feed:
         """Shuffled, augmented batches: float (B, C, H, W) and int64 (B,)."""
         device = self.padded.device
         generator = torch.Generator(device).manual_seed(seed)
-        order = torch.randperm(len(self.split), generator=generator, device=device)
+        if self.recipe.sampling == "shuffle":
+            order = torch.randperm(len(self.split), generator=generator, device=device)
+        else:
+            order = self.drawn(generator)
         for step in range(self.steps):
             batch = order[step * self.recipe.batch_size :][: self.recipe.batch_size]
             images = augment.random_crop(self.padded, batch, self.size, generator)
+            if self.recipe.resize_to > self.size:
+                images = augment.random_enlarge(
+                    images, self.recipe.resize_to, generator
+                )
             if self.recipe.flip:
                 images = augment.random_flip(images, generator)
             yield self.scaled(images), self.split.labels[batch]
+
+    def drawn(self, generator: torch.Generator) -> Tensor:
+        """Indices of an epoch drawn with replacement, all classes equally likely."""
+        device, number = self.padded.device, len(self.split)
+        by_class = self.split.labels.argsort(stable=True)
+        sizes = torch.bincount(self.split.labels)
+        first = sizes.cumsum(0) - sizes
+        classes = torch.randint(
+            len(sizes), (number,), generator=generator, device=device
+        )
+        within = torch.rand(number, generator=generator, device=device)
+        return by_class[first[classes] + (within * sizes[classes]).long()]
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All images as they are, in their order."""
@@ -110,7 +133,14 @@ class Feed:
             if self.recipe.channels_last
             else torch.contiguous_format
         )
-        pixels = (images.float() - self.shift) * self.scale
+        pixels = images.float()
+        if self.recipe.scaling == "per_image":
+            variance, mean = torch.var_mean(
+                pixels, (1, 2, 3), correction=0, keepdim=True
+            )
+            pixels = (pixels - mean) * (variance + 10).rsqrt()
+        else:
+            pixels = (pixels - self.shift) * self.scale
         return pixels.contiguous(memory_format=layout)
 
 
@@ -123,6 +153,7 @@ def fit(
     device: str | torch.device = "cpu",
     test_every_epoch: bool = False,
     checkpoint: Path | None = None,
+    deadline: float | None = None,
     progress: bool | None = None,
 ) -> Fit:
     """Train `model` in place and return its curves.
@@ -138,10 +169,15 @@ def fit(
         test_every_epoch: record the test curve as well; nothing is chosen by it.
         checkpoint: file written atomically after every epoch; if it exists, training
             goes on from it and gives the result of an uninterrupted run, bit for bit.
+        deadline: moment of `time.monotonic` at which training has to be over.
         progress: draw a progress bar; by default only in a terminal.
 
     Returns:
         The curves, with `status` "diverged" if a loss stopped being finite.
+
+    Raises:
+        OutOfTimeError: the next epoch, taken to last as long as the longest one in this
+            process, would end after the deadline.
     """
     device = torch.device(device)
     model.to(device)
@@ -157,7 +193,12 @@ def fit(
         state = read_checkpoint(checkpoint, model, optimizer, device)
     forward = torch.compile(model) if recipe.compile else model
     with Progress(recipe, feeds["train"].steps, state.epochs, progress) as bar:
+        longest = 0.0
         while state.epochs < recipe.epochs and state.status == "finished":
+            if deadline is not None and time.monotonic() + longest > deadline:
+                raise OutOfTimeError(
+                    f"stopped after {state.epochs} of {recipe.epochs} epochs"
+                )
             began = time.perf_counter()
             try:
                 values = train_epoch(
@@ -172,7 +213,9 @@ def fit(
                     values |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
                 state.add(**values)
                 bar.finish_epoch(values)
-            state.seconds += time.perf_counter() - began
+            took = time.perf_counter() - began
+            state.seconds += took
+            longest = max(longest, took)
             if checkpoint:
                 write_checkpoint(checkpoint, model, optimizer, state)
     if state.status == "finished" and state.test_accuracy is None:
@@ -204,18 +247,23 @@ def train_epoch(
         lr = recipe.lr_at(epoch + (step + 0.5) / feed.steps)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        with precision(recipe, device):
-            logits = model(images)
-            loss = functional.cross_entropy(
-                logits.float(), labels, label_smoothing=recipe.label_smoothing
-            )
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        for part, part_labels in zip(
+            images.chunk(recipe.batch_parts),
+            labels.chunk(recipe.batch_parts),
+            strict=True,
+        ):
+            with precision(recipe, device):
+                logits = model(part)
+                loss = functional.cross_entropy(
+                    logits.float(), part_labels, label_smoothing=recipe.label_smoothing
+                )
+            (loss * (len(part) / len(images))).backward()
+            loss_sum += loss.detach() * len(part)
+            correct += (logits.detach().argmax(1) == part_labels).sum()
         if recipe.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(parameters, recipe.clip_grad_norm)
         optimizer.step()
-        loss_sum += loss.detach() * len(labels)
-        correct += (logits.detach().argmax(1) == labels).sum()
         images_seen += len(labels)
         if (step + 1) % CHECK_EVERY_STEPS == 0 or step + 1 == feed.steps:
             mean = loss_sum.item() / images_seen
@@ -267,6 +315,10 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     groups = [group for group in groups if group["params"]]
     if recipe.optimizer == "adam":
         return torch.optim.Adam(groups, lr=recipe.lr, fused=True)
+    if recipe.optimizer == "rmsprop":  # decay and epsilon of the Inception papers
+        return torch.optim.RMSprop(
+            groups, lr=recipe.lr, alpha=0.9, eps=1.0, momentum=recipe.momentum
+        )
     return torch.optim.SGD(
         groups,
         lr=recipe.lr,
@@ -345,6 +397,7 @@ def execute(
     out: Path,
     *,
     device: str = "cpu",
+    deadline: float | None = None,
     progress: bool | None = None,
     wait: bool = True,
 ) -> RunRecord:
@@ -357,6 +410,7 @@ def execute(
     Raises:
         DataError, RecordError, ValueError: data, record or model settings are bad.
         BusyError: another process works on this run and `wait` is False.
+        OutOfTimeError: as `fit`; the same call with a later deadline goes on.
     """
     target = out / run.experiment / run.file_name
     checkpoint = out / ".checkpoints" / f"{run.key}.pt"
@@ -371,6 +425,7 @@ def execute(
                 data = load(run.dataset)
                 torch.manual_seed(run.seed)
                 model = build(run, data)
+                macs = complexity.profile(model, data.train.images.shape[1:]).macs
                 state = fit(
                     model,
                     data,
@@ -379,9 +434,10 @@ def execute(
                     device=device,
                     test_every_epoch=run.test_every_epoch,
                     checkpoint=checkpoint,
+                    deadline=deadline,
                     progress=progress,
                 )
-                record = make_record(run, model, data, state, device)
+                record = make_record(run, model, data, state, macs, device)
                 records.write(record, out)
             checkpoint.unlink(missing_ok=True)
     except Timeout as error:
@@ -402,7 +458,7 @@ def build(run: Run, data: Dataset) -> nn.Module:
 
 
 def make_record(
-    run: Run, model: nn.Module, data: Dataset, state: Fit, device: str
+    run: Run, model: nn.Module, data: Dataset, state: Fit, macs: int, device: str
 ) -> RunRecord:
     curves = {name: tuple(values) for name, values in state.curves.items()}
     return RunRecord(
@@ -411,7 +467,8 @@ def make_record(
         curves=Curves(**curves),
         test_loss=state.test_loss,
         test_accuracy=state.test_accuracy,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=complexity.count(model),
+        macs=macs,
         weights_sha256=weights_checksum(model),
         interruptions=state.interruptions,
         **provenance(

@@ -88,7 +88,7 @@ def details() -> Study:
 
 
 def ablation() -> Study:
-    """Which ingredient can be spared? The reliable recipe with one of them taken out."""
+    """Which ingredient can be spared? The reliable recipe without one of them."""
     base = POLYNET_RELIABLE.quick(4)
     constant = base.but(schedule="constant", warmup_epochs=0.0)
     return {
