@@ -69,6 +69,8 @@ def test_train_then_results(tmp_path: Path, capsys) -> None:
         (["run", "pi_nets"], "no chapter 'pi_nets'; there are pi_net"),
         (["run", "pi_net", "--study", "x"], "no study 'x'; there are article"),
         (["run", "pi_net", "--jobs", "0"], "--jobs is 0"),
+        (["survey", "--plan", "x"], "no plan 'x'; there are equal, full"),
+        (["survey", "--budget-minutes", "0"], "--budget-minutes is 0"),
         (["results", "nowhere"], "nowhere is no folder of records"),
         (["results", "."], ". holds no records"),
     ],
@@ -82,6 +84,14 @@ def test_a_bad_argument_is_one_line(
     assert err.startswith("papernets: ")
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_survey_stops_in_time(tmp_path: Path, capsys) -> None:
+    """Too little time for a single epoch: nothing is begun, nothing is lost."""
+    command = ["survey", "--plan", "equal", "--budget-minutes", "1e-6"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out == "0 of 78 runs of the plan have records\n"
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_error_of_our_own_is_not_hidden(monkeypatch) -> None:

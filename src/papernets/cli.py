@@ -16,6 +16,8 @@ EXAMPLES = """examples:
   papernets train polynet --data digits --recipe article --epochs 5 --set blocks=3
   papernets run pi_net --preset quick              a chapter's grid, in miniature
   papernets run pi_net --preset paper --jobs 2     the chapter's records, made anew
+  papernets survey --plan full --budget-minutes 50 --device cuda --out runs
+                                                   the survey's next runs, in that time
   papernets results results                        a table of run records
 
 A run that was interrupted (Ctrl-C, a crash, a power cut) goes on from its last finished
@@ -104,6 +106,12 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--jobs", type=int, default=1, help="runs side by side")
     add_execution(run)
     run.set_defaults(command=run_chapter)
+
+    survey = commands.add_parser("survey", help="the next runs of the survey's plan")
+    survey.add_argument("--plan", default="equal", help="equal or full")
+    survey.add_argument("--budget-minutes", type=float, default=60, metavar="M")
+    add_execution(survey)
+    survey.set_defaults(command=carry_on_survey)
 
     results = commands.add_parser("results", help="a table of run records")
     results.add_argument("folder", type=Path, nargs="?", default=Path("results"))
@@ -194,6 +202,28 @@ def run_chapter(options: argparse.Namespace) -> None:
     )
     for number, record in enumerate(finished, 1):
         print(f"[{number}/{len(tasks)}] {describe(record)}", flush=True)
+
+
+def carry_on_survey(options: argparse.Namespace) -> None:
+    from papernets import training
+    from papernets.experiments import campaign, model_survey
+
+    check_device(options.device)
+    if not options.budget_minutes > 0:
+        raise UsageError(
+            f"--budget-minutes is {options.budget_minutes:g}; it must be positive"
+        )
+    training.tune_process(options.threads)
+    plan = model_survey.plan(options.plan)
+    for record in campaign.carry_on(
+        plan,
+        options.out,
+        budget_seconds=60 * options.budget_minutes,
+        device=options.device,
+    ):
+        print(describe(record), flush=True)
+    left = campaign.missing(plan, options.out)
+    print(f"{len(plan) - len(left)} of {len(plan)} runs of the plan have records")
 
 
 def show_results(options: argparse.Namespace) -> None:

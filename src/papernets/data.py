@@ -79,7 +79,10 @@ class Source:
 
     read: Callable[[Path], tuple[Split, Split]]
     sha256: str
+    shape: tuple[int, int, int]  # channels, height, width
+    training: int  # images, of which `validation` are set apart
     validation: int
+    test: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[str, ...]
@@ -318,7 +321,10 @@ SOURCES = {
     "digits": Source(
         read=read_digits,
         sha256="7e26237e0a5e1c6097cdf9c12dfc590437a34ea52253928a4e793eb4a2753507",
+        shape=(1, 8, 8),
+        training=1_437,
         validation=180,
+        test=360,
         mean=(0.3056,),
         std=(0.3760,),
         classes=tuple("0123456789"),
@@ -326,7 +332,10 @@ SOURCES = {
     "mnist": Source(
         read=read_mnist,
         sha256="06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16",
+        shape=(1, 28, 28),
+        training=60_000,
         validation=5_000,
+        test=10_000,
         mean=(0.1307,),
         std=(0.3081,),
         classes=tuple("0123456789"),
@@ -334,7 +343,10 @@ SOURCES = {
     "cifar10": Source(
         read=read_cifar10,
         sha256="32e5966899bde482c0ef7d076bf69809b4b1488c806f657a814cfca4646ec493",
+        shape=(3, 32, 32),
+        training=50_000,
         validation=5_000,
+        test=10_000,
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2470, 0.2435, 0.2616),
         classes=(

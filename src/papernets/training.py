@@ -176,8 +176,8 @@ def fit(
         The curves, with `status` "diverged" if a loss stopped being finite.
 
     Raises:
-        OutOfTimeError: the next epoch, taken to last as long as the longest one in this
-            process, would end after the deadline.
+        OutOfTimeError: the next epoch, taken to last as long as the earlier ones, would
+            end after the deadline.
     """
     device = torch.device(device)
     model.to(device)
@@ -193,7 +193,7 @@ def fit(
         state = read_checkpoint(checkpoint, model, optimizer, device)
     forward = torch.compile(model) if recipe.compile else model
     with Progress(recipe, feeds["train"].steps, state.epochs, progress) as bar:
-        longest = 0.0
+        longest = state.seconds / max(state.epochs, 1)
         while state.epochs < recipe.epochs and state.status == "finished":
             if deadline is not None and time.monotonic() + longest > deadline:
                 raise OutOfTimeError(
@@ -388,6 +388,19 @@ class Progress:
         self.bar.set_postfix(validation=f"{values['validation_accuracy']:.2%}")
 
 
+def checkpoint_file(run: Run, out: Path) -> Path:
+    return out / ".checkpoints" / f"{run.key}.pt"
+
+
+def epochs_done(run: Run, out: Path) -> int:
+    """Epochs in the checkpoint of a run that was interrupted; 0 without one."""
+    file = checkpoint_file(run, out)
+    if not file.exists():
+        return 0
+    content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    return Fit(**content["fit"]).epochs
+
+
 class BusyError(Exception):
     """Another process is working on this run."""
 
@@ -413,7 +426,7 @@ def execute(
         OutOfTimeError: as `fit`; the same call with a later deadline goes on.
     """
     target = out / run.experiment / run.file_name
-    checkpoint = out / ".checkpoints" / f"{run.key}.pt"
+    checkpoint = checkpoint_file(run, out)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(checkpoint.with_suffix(".lock"), timeout=-1 if wait else 0):
