@@ -5,7 +5,7 @@ import torch
 
 from papernets import models
 from papernets.experiments import pi_net
-from papernets.models.pi_net import GEOMETRY, JOINS, Join, PolyNet
+from papernets.models.pi_net import GEOMETRY, JOINS, Join, PolyNet, PolyResidual
 
 COUNTS = [
     ("polynet", {"in_channels": 1}, 1_220_362),  # as the article's code gives them
@@ -94,6 +94,18 @@ def test_initialisation_keeps_the_variance(gain: float, bias: float) -> None:
         block = model.blocks[0]
         values.append(block(torch.randn(4, 64, 8, 8))[:, :, 2:-2, 2:-2])
     assert torch.cat(values).var().item() == pytest.approx(1, abs=0.08)
+
+
+def test_a_residual_product_starts_as_its_first_factor_and_a_little() -> None:
+    block = PolyResidual(8, 8, 1, "product")
+    x = torch.randn(64, 8, 8, 8)
+    first, second = block.first(x), block.second(x)
+    torch.testing.assert_close(block(x), x + first * second)
+    assert second.mean().item() == pytest.approx(1, abs=0.01)
+    assert second.std().item() == pytest.approx(0.3, abs=0.01)
+    assert (first.mean().item(), first.std().item()) == pytest.approx(
+        (0, 1), abs=0.01
+    )
 
 
 def test_norm_and_dropout_are_where_they_should_be() -> None:

@@ -21,7 +21,7 @@ from papernets.records import Curves, Run, RunRecord
 
 
 def carded() -> list[str]:
-    """Networks with a row in the survey's table; the 22nd's large one has no builder."""
+    """Networks with a row in the survey's table."""
     return [m for m in models.list_models() if (c := lookup(m).card) and c.row]
 
 

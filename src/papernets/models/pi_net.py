@@ -144,13 +144,19 @@ def initialise(model: nn.Module, gain: float, bias: float) -> None:
             nn.init.constant_(second.bias, bias)
 
 
+# Scale and shift at the start of the second normalisation of a residual product: its
+# factor is 1 plus a small term, as in `PolyNet` with `init_bias=1`. With PyTorch's 1 and
+# 0 a product of two independent factors is added to every block, and nothing is learned.
+NEAR_ONE = (0.3, 1.0)
+
+
 class PolyResidual(nn.Module):
     """shortcut(x) + BN(conv(x)) * BN(conv(x)); the linear twin adds the branches."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, join: str) -> None:
         super().__init__()
         self.first = conv_bn(in_channels, channels, 3, stride)
-        self.second = conv_bn(in_channels, channels, 3, stride)
+        self.second = conv_bn(in_channels, channels, 3, stride, NEAR_ONE)
         self.shortcut = (
             nn.Identity()
             if stride == 1 and in_channels == channels
@@ -163,12 +169,21 @@ class PolyResidual(nn.Module):
         return self.shortcut(x) + (a * b if self.join == "product" else a + b)
 
 
-def conv_bn(in_channels: int, channels: int, kernel: int, stride: int) -> nn.Sequential:
-    """conv, BN."""
+def conv_bn(
+    in_channels: int,
+    channels: int,
+    kernel: int,
+    stride: int,
+    start: tuple[float, float] = (1.0, 0.0),
+) -> nn.Sequential:
+    """conv, BN; `start` is the normalisation's scale and shift at the beginning."""
     conv = nn.Conv2d(
         in_channels, channels, kernel, stride, padding=kernel // 2, bias=False
     )
-    return nn.Sequential(conv, nn.BatchNorm2d(channels))
+    norm = nn.BatchNorm2d(channels)
+    nn.init.constant_(norm.weight, start[0])
+    nn.init.constant_(norm.bias, start[1])
+    return nn.Sequential(conv, norm)
 
 
 class PolyResNet(nn.Module):
