@@ -1,6 +1,7 @@
 """The networks: one file per paper, and the registry that builds them by name."""
 
 from papernets.models import (
+    batch_norm,
     densenet,
     fractalnet,
     googlenet,
@@ -38,6 +39,7 @@ from papernets.models.registry import (
 
 __all__ = [
     "PaperCard",
+    "batch_norm",
     "card",
     "create",
     "densenet",
