@@ -138,15 +138,22 @@ def cure() -> Study:
     }
 
 
+RESIDUAL: dict[str, dict[str, Setting]] = {
+    "products": {"join": "product"},
+    "sums (linear)": {"join": "linear"},
+    "products, PyTorch's start": {"join": "product", "near_one": False},
+}
+
+
 def residual() -> Study:
     """A residual network of products beside its twin in which they are sums."""
     recipe = POLYNET_RELIABLE.quick(5).but(crop_padding=4, flip=True)
     return {
         label: [
-            replace(run, model="poly_resnet20", model_args={"join": join})
+            replace(run, model="poly_resnet20", model_args=arguments)
             for run in polynet(recipe, 3)
         ]
-        for label, join in (("products", "product"), ("sums (linear)", "linear"))
+        for label, arguments in RESIDUAL.items()
     }
 
 
@@ -291,14 +298,22 @@ def report_cure(results: Results) -> str:
 
 
 def report_residual(results: Results) -> str:
-    if len(results.of(residual())) < 2:
+    found = results.of(residual())
+    products, sums, unprepared = RESIDUAL
+    if products not in found or sums not in found:
         return "The two networks have not been compared yet."
     runs = results.table(residual())
-    product, linear = (percent(runs, c, "test_accuracy") for c in residual())
-    return (
+    product, linear, other = (percent(runs, c, "test_accuracy") for c in RESIDUAL)
+    text = (
         f"With products {mean_and_std(product)} % ({count(product)}), with sums "
         f"{mean_and_std(linear)} % ({count(linear)}): {compare(product, linear)}, with "
         "the same layers and parameters."
+    )
+    if unprepared not in found:
+        return text
+    return (
+        f"{text} With PyTorch's scale 1 and shift 0 in all normalisations the products "
+        f"reach {mean_and_std(other)} % ({count(other)})."
     )
 
 

@@ -145,18 +145,21 @@ def initialise(model: nn.Module, gain: float, bias: float) -> None:
 
 
 # Scale and shift at the start of the second normalisation of a residual product: its
-# factor is 1 plus a small term, as in `PolyNet` with `init_bias=1`. With PyTorch's 1 and
-# 0 a product of two independent factors is added to every block, and nothing is learned.
+# factor is 1 plus a small term, as in `PolyNet` with `init_bias=1`. With scale 1 and
+# shift 0 every block adds a product of two independent factors with heavy tails.
 NEAR_ONE = (0.3, 1.0)
 
 
 class PolyResidual(nn.Module):
     """shortcut(x) + BN(conv(x)) * BN(conv(x)); the linear twin adds the branches."""
 
-    def __init__(self, in_channels: int, channels: int, stride: int, join: str) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, join: str, near_one: bool
+    ) -> None:
         super().__init__()
         self.first = conv_bn(in_channels, channels, 3, stride)
-        self.second = conv_bn(in_channels, channels, 3, stride, NEAR_ONE)
+        start = NEAR_ONE if near_one else (1.0, 0.0)
+        self.second = conv_bn(in_channels, channels, 3, stride, start)
         self.shortcut = (
             nn.Identity()
             if stride == 1 and in_channels == channels
@@ -192,7 +195,8 @@ class PolyResNet(nn.Module):
     Stem conv-BN, three stages of `blocks` residual blocks with `width`, 2 `width` and
     4 `width` channels at full, half and quarter resolution, global average pooling,
     BN, linear. `join="linear"` replaces every product by a sum: same layers, same
-    parameters, but an affine function of the image.
+    parameters, but an affine function of the image. `near_one` starts one factor of
+    every product near 1, see `NEAR_ONE`.
 
     Shape: float (N, in_channels, H, W) -> (N, num_classes).
     """
@@ -205,6 +209,7 @@ class PolyResNet(nn.Module):
         blocks: int = 3,
         width: int = 16,
         join: str = "product",
+        near_one: bool = True,
     ) -> None:
         super().__init__()
         if join not in ("product", "linear"):
@@ -216,7 +221,7 @@ class PolyResNet(nn.Module):
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
                 out = width * 2**stage
-                stages.append(PolyResidual(channels, out, stride, join))
+                stages.append(PolyResidual(channels, out, stride, join, near_one))
                 channels = out
         self.stages = nn.Sequential(*stages)
         self.norm = nn.BatchNorm1d(channels)
