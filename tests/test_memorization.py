@@ -18,18 +18,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from papernets.data import load
+from papernets.exact_network import _decode_row, _encode_row, _nearest
+from papernets.experiments.memorization_measures import (
+    bits_needed,
+    rounded_outputs,
+    wrong_answers,
+)
 from papernets.memorization import (
     ExactNetwork,
     VerificationError,
-    _decode_row,
-    _encode_row,
-    _nearest,
-    bits_needed,
     capacity,
     memorize,
-    rounded_outputs,
     sizes_that_fit,
-    wrong_answers,
 )
 
 METHODS = ("compact", "inoue2019")
@@ -464,7 +464,7 @@ def test_an_altered_or_truncated_file_is_refused(tmp_path: Path) -> None:
 def test_a_file_of_another_version_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("papernets.memorization.VERSION", 2)
+    monkeypatch.setattr("papernets.exact_network.VERSION", 2)
     memorize(X, Y, 3, 3).save(tmp_path / "net.json")
     monkeypatch.undo()
     with pytest.raises(ValueError, match="has version 2; 1 is known here"):

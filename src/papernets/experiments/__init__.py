@@ -35,7 +35,7 @@ Study = dict[str, list[Run]]
 Measurements = dict[str, list[Measurement]]
 AnyStudy = Study | Measurements
 
-CHAPTERS = ("pi_net", "batch_norm")
+CHAPTERS = ("pi_net", "batch_norm", "exact_memorization")
 
 
 def chapter(name: str) -> ModuleType:
