@@ -56,7 +56,7 @@ lock: $(INSTALLED) ## resolve newer versions of everything but torch and torchvi
 	mv _build/lock/requirements.lock requirements.lock
 
 clean: ## remove everything that was built, but not .venv
-	rm -rf _build book/_static/mathjax .coverage
+	rm -rf _build book/_static/mathjax book/models book/models.md .coverage
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 lint: $(INSTALLED) ## check: ruff's rules

@@ -15,11 +15,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+MODELS = "book/models"  # page and folder that book/model_pages.py writes
 CELL_TIMEOUT_SECONDS = 600
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main(prog_name='jupyter-book')"
 MATHJAX_FILES = ("mathjax/tex-mml-chtml.js", "mathjax/output/chtml/fonts/woff-v2/")
@@ -56,10 +57,11 @@ def kernel_environment() -> dict[str, str]:
 def inputs_digest(root: Path) -> str:
     """SHA-256 over what the pages depend on beside their own text and code.
 
-    These are the package's source, the run records, the lock file and the version of
-    Python. Jupyter's execution cache looks at the code in the cells only.
+    These are the package's source, the run records, the lock file, the programs beside
+    this one and the version of Python. Jupyter's execution cache looks at the code in
+    the cells only.
     """
-    files = [root / "requirements.lock"]
+    files = [root / "requirements.lock", *(root / "book").glob("*.py")]
     for folder in ("src", "results"):
         files += [
             file
@@ -81,8 +83,9 @@ def inputs_digest(root: Path) -> str:
 def drop_stale_cache(root: Path) -> bool:
     """Empty the execution cache if it belongs to other inputs; return whether it did.
 
-    The digest is stored only after the old cache is gone, so an interruption between
-    the two cannot pass the old cache off as the new one.
+    The table of models, which `model_pages.write` writes last, goes too: where it is
+    missing the pages are written anew. The digest is stored only after both are gone,
+    so an interruption cannot pass the old ones off as new.
     """
     build = root / "_build"
     stored = build / "inputs.sha256"
@@ -91,6 +94,7 @@ def drop_stale_cache(root: Path) -> bool:
         return False
     stored.unlink(missing_ok=True)
     shutil.rmtree(build / ".jupyter_cache", ignore_errors=True)
+    (root / f"{MODELS}.md").unlink(missing_ok=True)
     build.mkdir(exist_ok=True)
     stored.write_text(digest)
     return True
@@ -113,13 +117,24 @@ def copy_mathjax(static: Path) -> None:
 
 
 def toc_pages(root: Path) -> list[str]:
-    """The pages that _toc.yml names, in its order, without suffix."""
+    """The pages that _toc.yml names, in its order, without suffix.
+
+    Patterns stand for the files that match them now.
+    """
+    from sphinx_external_toc.api import GlobItem
     from sphinx_external_toc.parsing import parse_toc_yaml
 
-    return [
-        Path(page).with_suffix("").as_posix()
-        for page in parse_toc_yaml(root / "_toc.yml")
-    ]
+    toc = parse_toc_yaml(root / "_toc.yml")
+
+    def pages(name: str) -> Iterator[Path]:
+        yield Path(name)
+        for item in (item for tree in toc[name].subtrees for item in tree.items):
+            if isinstance(item, GlobItem):
+                yield from sorted(p.relative_to(root) for p in root.glob(item))
+            else:
+                yield from pages(str(item))
+
+    return [page.with_suffix("").as_posix() for page in pages(toc.root.docname)]
 
 
 def assert_pages_exist(pages: Sequence[str], folder: Path, *suffixes: str) -> None:
@@ -150,9 +165,13 @@ def build_site(root: Path = ROOT) -> Path:
     build = root / "_build"
     for folder in ("html", "jupyter_execute", ".doctrees"):
         shutil.rmtree(build / folder, ignore_errors=True)
+    which = "All notebooks" if drop_stale_cache(root) else "Notebooks with changed code"
+    if MODELS in toc_pages(root) and not (root / f"{MODELS}.md").is_file():
+        import model_pages
+
+        model_pages.write(root)
     pages = toc_pages(root)
     assert_pages_exist(pages, root, ".md", ".ipynb")
-    which = "All notebooks" if drop_stale_cache(root) else "Notebooks with changed code"
     print(
         f"Building the book. {which} are executed; a chapter takes up to two minutes."
     )

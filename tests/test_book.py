@@ -8,6 +8,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 import build
+import model_pages
 
 INDEX = "# Title\n\n$x^2$ {cite}`chrysos2020`\n\n```{bibliography}\n```\n"
 TOC = "format: jb-book\nroot: book/index\nchapters:\n- file: notebooks/live\n"
@@ -50,9 +51,38 @@ def executions(book: Path) -> int:
 
 
 def test_pages_of_the_table_of_contents_have_sources() -> None:
+    """Beside those on models, which are written at each build."""
     pages = build.toc_pages(build.ROOT)
     assert pages[0] == "book/index"
-    build.assert_pages_exist(pages, build.ROOT, ".md", ".ipynb")
+    assert build.MODELS in pages
+    sources = [page for page in pages if not page.startswith(build.MODELS)]
+    build.assert_pages_exist(sources, build.ROOT, ".md", ".ipynb")
+
+
+def test_pages_on_models_are_written_when_the_source_changes(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+
+    def write(root: Path) -> None:
+        written.append(root)
+        (root / "book/models").mkdir(exist_ok=True)
+        (root / "book/models/01_first.md").write_text(f"# First {len(written)}\n")
+        (root / "book/models.md").write_text("# Models\n")
+
+    monkeypatch.setattr(model_pages, "write", write)
+    (book / "_toc.yml").write_text(
+        f"{TOC}- file: book/models\n  sections:\n  - glob: book/models/*\n"
+    )
+    page = book / "_build/html/book/models/01_first.html"
+    for _ in range(2):
+        build.build_site(book)
+        assert "First 1" in page.read_text()
+    assert written == [book]
+
+    (book / "src/papernets/__init__.py").write_text("changed = True")
+    build.build_site(book)
+    assert "First 2" in page.read_text()
 
 
 def test_build_reuses_outputs_until_a_record_changes(book: Path) -> None:
@@ -109,7 +139,7 @@ def test_missing_source_is_named(book: Path) -> None:
 def test_missing_page_is_named(tmp_path: Path) -> None:
     pages = build.toc_pages(build.ROOT)
     for page in pages:
-        (tmp_path / page).parent.mkdir(exist_ok=True)
+        (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f"{page}.html").touch()
     build.assert_pages_exist(pages, tmp_path, ".html")
     (tmp_path / f"{pages[-1]}.html").unlink()
@@ -119,7 +149,13 @@ def test_missing_page_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["requirements.lock", "results/run.json", "results/new.json", "src/papernets/a.py"],
+    [
+        "requirements.lock",
+        "results/run.json",
+        "results/new.json",
+        "src/papernets/a.py",
+        "book/build.py",
+    ],
 )
 def test_changed_input_empties_the_cache(book: Path, name: str) -> None:
     assert build.drop_stale_cache(book)

@@ -47,6 +47,19 @@ SCREENS: dict[str, dict[str, Any]] = {
 }
 
 
+# Text of drawings that leaves its box, or is smaller than ten pixels.
+BAD_DRAWINGS = """
+[...document.querySelectorAll("svg.diagram text")].filter(text => {
+  const box = (text.parentElement.querySelector("rect") ?? text.ownerSVGElement)
+    .getBoundingClientRect();
+  const own = text.getBoundingClientRect();
+  const size = 12 * text.getScreenCTM().a;
+  return size < 10 || own.left < box.left || own.right > box.right
+    || own.top < box.top - 2 || own.bottom > box.bottom + 2;
+}).map(text => text.textContent)
+"""
+
+
 class QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, *args: Any) -> None:
         """Keep the test output free of requests."""
@@ -131,6 +144,8 @@ def test_page(page: Page, address: str, name: str) -> None:
         image.scroll_into_view_if_needed()
         width = image.evaluate("image => image.decode().then(() => image.naturalWidth)")
         assert width > 0, image.get_attribute("src")
+
+    assert page.evaluate(BAD_DRAWINGS) == []
 
     width, visible = page.evaluate(
         "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
