@@ -340,7 +340,7 @@ def test_bad_data(x: Any, y: Any, message: str) -> None:
 def test_bad_choices() -> None:
     with pytest.raises(ValueError, match="method is 'fast'"):
         memorize(X, Y, 3, 3, method="fast")
-    with pytest.raises(ValueError, match="not all positive"):
+    with pytest.raises(ValueError, match="a1 is 0; it must be at least 1"):
         memorize(X, Y, 0, 3)
 
 

@@ -14,6 +14,7 @@ import os
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -74,6 +75,8 @@ def read_exact(data: Any, name: str) -> ExactTable:
     values = np.empty(table.shape, object)
     for i, row in enumerate(ratios):
         values[i] = [p * (s // q) for (p, q), s in zip(row, scale, strict=True)]
+    with suppress(OverflowError):
+        values = values.astype(np.int64)  # much faster to compute with
     return ExactTable(values, scale, vector)
 
 

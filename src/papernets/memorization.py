@@ -142,9 +142,10 @@ def memorize(
     """
     if method not in ("compact", "inoue2019"):
         raise ValueError(f"method is {method!r}; there are 'compact' and 'inoue2019'")
-    if min(a1, a2, draws, margin) < 1:
-        given = f"{a1}, {a2}, {draws}, {margin}"
-        raise ValueError(f"a1, a2, draws, margin are {given}: not all positive")
+    counts = {"a1": a1, "a2": a2, "draws": draws, "margin": margin}
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} is {count}; it must be at least 1")
     points, targets = read_exact(x, "x"), read_exact(y, "y")
     if len(points.values) != len(targets.values):
         rows = f"{len(points.values)} rows and y has {len(targets.values)}"

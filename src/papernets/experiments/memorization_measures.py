@@ -22,7 +22,7 @@ from flint import arb, arb_mat, ctx
 from torch import Tensor, nn
 
 from papernets.data import Dataset
-from papernets.exact_network import read_exact
+from papernets.exact_network import project, read_exact
 from papernets.memorization import ExactNetwork, capacity, memorize
 from papernets.provenance import peak_memory
 
@@ -282,14 +282,17 @@ def rounded_outputs(network: ExactNetwork, x: Any, number: Any) -> np.ndarray:
 
 def _bit_outputs(weights: list[Any], x: np.ndarray, scale: list[int]) -> np.ndarray:
     """For some rows, in the current precision of flint."""
-    layer = [[arb(v) / q for v, q in zip(r, scale, strict=True)] for r in x.tolist()]
-    for i in (0, 2, 4):
-        w, (b,) = weights[i], weights[i + 1]
-        sums = (arb_mat(layer).mid() * arb_mat(w).transpose()).mid().tolist()
-        sums = [row * len(b) for row in sums] if i == 0 else sums  # W1 has equal rows
-        layer = [[(v + c).mid() for v, c in zip(row, b, strict=True)] for row in sums]
-        if i < 4:
-            layer = [[v if v > 0 else arb(0) for v in row] for row in layer]
+    (w,), (b,) = weights[:2]  # all rows of W1 are equal, so there is one sum, t
+    common = math.lcm(*scale)
+    parts = [(*v.man_exp(), common // q) for v, q in zip(w, scale, strict=True)]
+    least = min(int(e) for _, e, _ in parts)
+    t = project(x, [int(m) * q << (int(e) - least) for m, e, q in parts])
+    sums = [arb(int(v)) * arb(2) ** least / common for v in t]
+    layer = [[(v + c).mid() for c in b] for v in sums]
+    for w, (b,) in (weights[2:4], weights[4:6]):
+        layer = [[v if v > 0 else arb(0) for v in row] for row in layer]
+        rows = (arb_mat(layer) * arb_mat(w).transpose()).mid().tolist()
+        layer = [[(v + c).mid() for v, c in zip(row, b, strict=True)] for row in rows]
     return np.array([[float(v) for v in row] for row in layer])
 
 
@@ -392,7 +395,7 @@ def learned(
 
     Full batches in float64, mean squared error, inputs and targets standardized,
     PyTorch's initial weights. Training ends early when every output is within 0.01 of
-    its target.
+    its target, or not a number any more.
 
     Args:
         data: as in `points_to_learn`.
@@ -405,7 +408,8 @@ def learned(
         inputs: as in `points_to_learn`.
         targets: likewise.
         width: multiple of the shape that the construction needs.
-        evaluations: of the gradient, at most; the same for all optimizers.
+        evaluations: of the gradient; the same for all optimizers, up to the end of a
+            line search.
     """
     values, labels = points_to_learn(
         data, round(share * capacity(a1, a2)), inputs, targets, seed
@@ -433,20 +437,22 @@ def learned(
         used += 1
         return error
 
+    def unfinished() -> bool:
+        return used < evaluations and bool((outputs - y).abs().max() > NEAR)
+
     with timed() as training:
+        loss()
         if optimizer == "L-BFGS":
-            minimise(model, loss, lr, lambda: evaluations - used)
+            minimise(model, loss, lr, unfinished)
         else:
             kind = {"Adam": torch.optim.Adam, "SGD": torch.optim.SGD}[optimizer]
             momentum = {"momentum": 0.9} if optimizer == "SGD" else {}
             steps = kind(model.parameters(), lr=lr, **momentum)
             cosine = torch.optim.lr_scheduler.CosineAnnealingLR(steps, evaluations)
-            while used < evaluations:
-                loss()
-                if not (outputs - y).abs().max() > NEAR:
-                    break
+            while unfinished():
                 steps.step()
                 cosine.step()
+                loss()
     with torch.no_grad():
         final = model(x)[:, 0] * std + mean
     return {
@@ -459,23 +465,26 @@ def learned(
 
 
 def minimise(
-    model: nn.Module, loss: Callable[[], Tensor], lr: float, left: Callable[[], int]
+    model: nn.Module,
+    loss: Callable[[], Tensor],
+    lr: float,
+    unfinished: Callable[[], bool],
 ) -> None:
-    """L-BFGS until the budget is used, starting anew where its line search gives up."""
-    while left() > 0:
-        before = left()
-        torch.optim.LBFGS(
+    """L-BFGS, started anew whenever its line search gives up."""
+    last, steps = math.inf, None
+    while unfinished():
+        steps = steps or torch.optim.LBFGS(
             model.parameters(),
             lr=lr,
-            max_iter=before,
-            max_eval=before,
+            max_iter=20,
             history_size=50,
             tolerance_grad=0,
             tolerance_change=0,
             line_search_fn="strong_wolfe",
-        ).step(loss)
-        if before - left() < 5:  # not even along the gradient
-            return
+        )
+        value = float(steps.step(loss))  # at the beginning of these 20 steps
+        steps = steps if value < last else None
+        last = value
 
 
 def shares(outputs: Tensor, y: Tensor) -> Values:
