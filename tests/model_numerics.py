@@ -71,10 +71,10 @@ def stored() -> dict[str, list[float]]:
 
 
 def main() -> None:
-    numbers = {
-        key: [float(f"{x:.10g}") for x in measure(prepare(key))] for key in INSTANCES
-    }
-    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in numbers.items()]
+    lines = []
+    for key in INSTANCES:
+        numbers = [float(f"{x:.10g}") for x in measure(prepare(key))]
+        lines.append(f"{json.dumps(key)}: {json.dumps(numbers)}")
     FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
