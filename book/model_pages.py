@@ -23,9 +23,10 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-import diagrams
+import drawings
+import graphs
 from build import MODELS, ROOT
-from diagrams import Call, Trace
+from graphs import Call, Trace
 from papernets.models import registry
 from papernets.models.registry import Entry, PaperCard
 
@@ -194,7 +195,7 @@ def header(paper: Paper) -> Iterator[str]:
     yield ""
 
 
-def drawings(paper: Paper) -> Iterator[str]:
+def network(paper: Paper) -> Iterator[str]:
     trace, name = measure(paper.entry.name), paper.entry.name
     yield "## The network"
     yield ""
@@ -202,7 +203,7 @@ def drawings(paper: Paper) -> Iterator[str]:
     for paragraph in (f"{formula}.", *more):
         yield prose(paragraph)
         yield ""
-    yield from raw(diagrams.draw_network(trace, name, f"The network {name}"))
+    yield from raw(drawings.draw_network(trace, name, f"The network {name}"))
     yield (
         f"`{name}` in evaluation mode, traced from its modules: what a box does, and "
         "the channels and the size of the image that it gives. A stride is written /2."
@@ -218,9 +219,9 @@ def block_drawings(trace: Trace, name: str) -> Iterator[str]:
     calls: dict[str, dict[Call, list[str]]] = {}
     for op in trace.ops:
         for call in op.calls:
-            module = diagrams.module_of(trace, call)
-            if call.module and diagrams.is_own(module):
-                same = calls.setdefault(diagrams.kind(module), {})
+            module = graphs.module_of(trace, call)
+            if call.module and graphs.is_own(module):
+                same = calls.setdefault(graphs.kind(module), {})
                 # Blocks whose factors alone differ have the same form.
                 same.setdefault(call, []).append(op.label.partition(" ")[0])
                 break
@@ -229,7 +230,7 @@ def block_drawings(trace: Trace, name: str) -> Iterator[str]:
         forms = Counter(tuple(labels) for labels in found.values())
         best = max(forms, key=lambda form: (forms[form], len(form)))
         call = next(call for call, labels in found.items() if tuple(labels) == best)
-        svg, steps = diagrams.draw_block(
+        svg, steps = drawings.draw_block(
             trace, call, f"{name}-{number}", f"Inside {kind}"
         )
         form = ", here in its most frequent form" if len(forms) > 1 else ""
@@ -285,7 +286,7 @@ def builds_layers(function: Any) -> bool:
 def stages(paper: Paper) -> Iterator[str]:
     """A row for every box of the drawing."""
     trace = measure(paper.entry.name)
-    nodes = [n for n in diagrams.network_view(trace) if n.role not in ("end", "join")]
+    nodes = [n for n in graphs.network_view(trace) if n.role not in ("end", "join")]
     owners = {
         trace.ops[i].calls[-1].module: number
         for number, node in reversed([*enumerate(nodes)])
@@ -309,7 +310,7 @@ def stages(paper: Paper) -> Iterator[str]:
         rows.append(
             [
                 prose(node.title),
-                diagrams.shape_text(node.shape),
+                graphs.shape_text(node.shape),
                 str(len(layers)),
                 f"{own:,}",
                 millions(sum(layer.macs for layer in layers)),
@@ -437,7 +438,7 @@ def source(paper: Paper) -> Iterator[str]:
 
 def page(paper: Paper) -> str:
     """The page of a paper, as Markdown."""
-    parts = (header, drawings, stages, figures, building, source)
+    parts = (header, network, stages, figures, building, source)
     return "\n".join(line for part in parts for line in part(paper)) + "\n"
 
 
@@ -483,14 +484,15 @@ def index(found: Sequence[Paper]) -> str:
         "",
         f"A survey of image classifiers, written in December 2016, compares {number} "
         "networks on CIFAR-10, most of them reimplemented by its author. Each of them "
-        "is built here as its paper describes it, counted, and set beside the figures "
-        "of the survey and of the paper. The pages are in the order of its table.",
+        "whose layers were published is built here as its paper describes it, counted, "
+        "and set beside the figures of the survey and of the paper, in the order of "
+        "the survey's table.",
         "",
-        "All numbers are millions. The survey's parameters are those that it prints; "
-        "weights are those of convolutions and linear layers alone, and all includes "
-        "biases, normalisation and slopes. *Fits* says which of the two rounds to the "
-        "survey's figure, with a star if only in the form that the survey's author "
-        'built (`variant="survey"`). Multiply-adds are those of one '
+        "Parameters and multiply-adds are in millions. The survey's are those that it "
+        "prints; weights are those of convolutions and linear layers alone, and all "
+        "includes biases, normalisation and slopes. *Fits* says which of the two "
+        "rounds to the survey's figure, with a star if only in the form that the "
+        'survey\'s author built (`variant="survey"`). Multiply-adds are those of one '
         f"{'x'.join(map(str, IMAGE[1:]))} image.",
         "",
         *table(head, rows, "llrrlrrr"),

@@ -16,7 +16,8 @@ from model_counts import COUNTS
 from torch import Tensor, nn
 
 import build
-import diagrams
+import drawings
+import graphs
 import model_pages
 from papernets.complexity import profile
 from papernets.models import nas, registry
@@ -303,7 +304,7 @@ def test_new_network_gets_a_page(toy: model_pages.Paper, root: Path) -> None:
 
 def test_drawing_of_a_block_has_its_branches(toy: model_pages.Paper) -> None:
     trace = model_pages.measure("toy_net")
-    nodes = diagrams.network_view(trace)
+    nodes = graphs.network_view(trace)
     assert [(node.title, node.inputs, node.shape) for node in nodes] == [
         ("image 3 × 32x32", [], (3, 32, 32)),
         ("conv1x1", [0], (4, 32, 32)),
@@ -313,28 +314,37 @@ def test_drawing_of_a_block_has_its_branches(toy: model_pages.Paper) -> None:
     ]
     call = nodes[2].call
     assert call
-    inside = diagrams.block_view(trace, call)
+    inside = graphs.block_view(trace, call)
     assert [(node.title, node.inputs) for node in inside] == [
         ("input 4 × 32x32", []),
         ("conv3x3, × 2 4", [0]),
         ("+", [0, 1]),
         ("output 4 × 32x32", [2]),
     ]
-    assert diagrams.in_words(inside) == (
+    assert graphs.in_words(inside) == (
         "1: input 4 × 32x32; 2: conv3x3, × 2 4, giving 4 × 32x32; 3: +, from 1 and 2; "
         "4: output 4 × 32x32."
     )
 
 
+def test_what_follows_every_convolution_is_said_once(root: Path) -> None:
+    paper = next(paper for paper in PAPERS if paper.entry.name == "inception_v2")
+    blocks = section(read(root, paper), "Blocks")
+    times = re.findall(r"\*\*(\d+) × .*followed by BN, ReLU\.", blocks)
+    assert times == ["7", "2"]
+    inside = blocks.partition("**7 ×")[2]
+    assert "BN" not in re.sub("followed by BN, ReLU", "", inside)
+
+
 def test_drawing_of_nas_has_its_skip_matrix() -> None:
-    nodes = diagrams.network_view(model_pages.measure("nas_appendix_a"))
+    nodes = graphs.network_view(model_pages.measure("nas_appendix_a"))
     layers = nodes[1 : 1 + len(nas.LAYERS)]
     assert [node.inputs for node in layers[1:]] == [
         [1 + j for j in sources] for *_, sources in nas.LAYERS[1:]
     ]
 
 
-def drawings(root: Path) -> Iterator[tuple[str, ElementTree.Element]]:
+def svgs(root: Path) -> Iterator[tuple[str, ElementTree.Element]]:
     for paper in PAPERS:
         for svg in re.findall(r"<svg.*?</svg>", read(root, paper), re.DOTALL):
             yield paper.page, ElementTree.fromstring(svg)
@@ -342,7 +352,7 @@ def drawings(root: Path) -> Iterator[tuple[str, ElementTree.Element]]:
 
 def test_drawings_are_described_and_refer_to_nothing_outside(root: Path) -> None:
     identifiers: dict[str, list[str]] = {}
-    for page, svg in drawings(root):
+    for page, svg in svgs(root):
         title, description = svg.findtext(f"{SVG}title"), svg.findtext(f"{SVG}desc")
         assert title
         assert description
@@ -361,7 +371,7 @@ def test_drawings_are_described_and_refer_to_nothing_outside(root: Path) -> None
 
 
 def test_drawings_fit_a_phone_and_their_text_fits_its_box(root: Path) -> None:
-    for page, svg in drawings(root):
+    for page, svg in svgs(root):
         _, _, width, height = map(float, svg.get("viewBox", "").split())
         assert width <= PHONE
         boxes = []
@@ -375,13 +385,13 @@ def test_drawings_fit_a_phone_and_their_text_fits_its_box(root: Path) -> None:
                 boxes.append((x, y, w, h))
             lines: dict[str, list[tuple[float, float]]] = {}
             for text in group.iter(f"{SVG}text"):
-                size = diagrams.text_width(text.text or "")
+                size = drawings.text_width(text.text or "")
                 anchor = {"end": 1, "middle": 0.5}.get(text.get("text-anchor", ""), 0)
                 left = float(text.attrib["x"]) - anchor * size
                 assert x - 0.1 <= left, (page, text.text)
                 assert left + size <= x + w + 0.1, (page, text.text)
                 base = float(text.attrib["y"])
-                assert y + 0.7 * diagrams.FONT <= base <= y + h, (page, text.text)
+                assert y + 0.7 * drawings.FONT <= base <= y + h, (page, text.text)
                 lines.setdefault(text.attrib["y"], []).append((left, left + size))
             for parts in lines.values():
                 assert all(a[1] < b[0] for a, b in pairwise(sorted(parts)))
@@ -405,7 +415,7 @@ def test_places_keep_their_gaps_and_are_nearest(
     rows: list[tuple[float, float, float, float]],
 ) -> None:
     desired, weights, gaps, others = map(list, zip(*rows, strict=True))
-    places = diagrams.apart(desired, weights, gaps[1:])
+    places = drawings.apart(desired, weights, gaps[1:])
     for (a, b), gap in zip(pairwise(places), gaps[1:], strict=True):
         assert b - a >= gap - 1e-6
     feasible = [max(others[0], 0.0)]  # any other allowed places are not nearer
