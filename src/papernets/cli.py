@@ -19,9 +19,26 @@ EXAMPLES = """examples:
   papernets survey --plan full --budget-minutes 50 --device cuda --out runs
                                                    the survey's next runs, in that time
   papernets results results                        a table of run records
+  papernets memorize --data points.csv --a1 3 --a2 3 --out net.json
+                                                   a network through every point
 
 A run that was interrupted (Ctrl-C, a crash, a power cut) goes on from its last finished
 epoch when the same command is given again. Data lie in $PAPERNETS_DATA."""
+
+MEMORIZE = """Build the ReLU network with hidden layers of A1 and A2 neurons that gives
+every target of a CSV file with error zero, prove that it does, and write its
+rational weights. Numbers are taken as they are written: 0.1 is 1/10. A header line
+is allowed."""
+MEMORIZE_EXAMPLE = """example: points.csv holds
+  x1,x2,target
+  0,0,0
+  0,1,1
+  1,0,1
+  1,1,0
+and 2 x 2 neurons are enough for four points:
+  papernets memorize --data points.csv --a1 2 --a2 2 --out net.json
+In Python, ExactNetwork.load("net.json").evaluate([[1, 0]]) gives the exact output, and
+to_torch() the nearest nn.Sequential."""
 
 
 class UsageError(Exception):
@@ -62,6 +79,8 @@ def one_line(error: Exception) -> str:
     known = (UsageError, DataError, RecordError, BusyError, ValueError, OSError)
     if not isinstance(error, known):
         raise error
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
     return str(error)
 
 
@@ -112,6 +131,26 @@ def parser() -> argparse.ArgumentParser:
     survey.add_argument("--budget-minutes", type=float, default=60, metavar="M")
     add_execution(survey)
     survey.set_defaults(command=carry_on_survey)
+
+    memorize = commands.add_parser(
+        "memorize",
+        help="the exact network through the points of a CSV file",
+        description=MEMORIZE,
+        epilog=MEMORIZE_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    memorize.add_argument("--data", type=Path, required=True, metavar="points.csv")
+    memorize.add_argument("--a1", type=int, required=True, help="first hidden layer")
+    memorize.add_argument("--a2", type=int, required=True, help="second hidden layer")
+    memorize.add_argument("--out", type=Path, required=True, metavar="net.json")
+    memorize.add_argument(
+        "--targets", type=int, default=1, help="last columns of the file; default: 1"
+    )
+    memorize.add_argument(
+        "--method", choices=("compact", "inoue2019"), default="compact"
+    )
+    memorize.add_argument("--seed", type=int, default=0, help="of the projection")
+    memorize.set_defaults(command=memorize_points)
 
     results = commands.add_parser("results", help="a table of run records")
     results.add_argument("folder", type=Path, nargs="?", default=Path("results"))
@@ -224,6 +263,49 @@ def carry_on_survey(options: argparse.Namespace) -> None:
         print(describe(record), flush=True)
     left = campaign.missing(plan, options.out)
     print(f"{len(plan) - len(left)} of {len(plan)} runs of the plan have records")
+
+
+def memorize_points(options: argparse.Namespace) -> None:
+    from time import perf_counter
+
+    from tqdm import tqdm
+
+    from papernets.memorization import ConflictError, memorize
+    from papernets.points import read_points
+
+    x, y, lines = read_points(options.data, options.targets)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    began = perf_counter()
+    with tqdm(desc="building", leave=False, disable=not sys.stderr.isatty()) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        try:
+            network = memorize(
+                *(x, y, options.a1, options.a2, options.method),
+                seed=options.seed,
+                progress=progress,
+            )
+        except ConflictError as error:
+            pairs = [(lines[a], lines[b]) for a, b in error.pairs]
+            message = ConflictError(pairs, "lines")
+            raise UsageError(f"{options.data}: {message}") from error
+    d, a1, a2, outputs = network.shape
+    longest, total = network.bits
+    print(
+        f"built: {d} inputs, {a1} and {a2} neurons, {outputs} output(s), in "
+        f"{perf_counter() - began:.1f} s; longest numerator {longest:,} bits, all "
+        f"{total / 8e6:,.1f} MB"
+    )
+    report = network.verify(x, y)
+    print(
+        f"verified: all {report.points:,} points exactly, {report.matrix_form} points "
+        f"in the matrix form as well, in {report.seconds:.1f} s"
+    )
+    network.save(options.out)
+    print(f"saved: {options.out}, {options.out.stat().st_size / 1e6:,.1f} MB")
 
 
 def show_results(options: argparse.Namespace) -> None:

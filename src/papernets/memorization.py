@@ -73,10 +73,10 @@ ATTEMPTS = 24  # random projections that may fail before the one that always sep
 class ConflictError(ValueError):
     """Equal inputs with different targets; `pairs` holds their rows, counted from 0."""
 
-    def __init__(self, pairs: list[tuple[int, int]]) -> None:
+    def __init__(self, pairs: list[tuple[int, int]], name: str = "rows") -> None:
         shown = ", ".join(f"{a} and {b}" for a, b in pairs[:5])
         more = f" and {len(pairs) - 5} more pairs" if len(pairs) > 5 else ""
-        super().__init__(f"equal inputs with different targets: rows {shown}{more}")
+        super().__init__(f"equal inputs with different targets: {name} {shown}{more}")
         self.pairs = pairs
 
 
@@ -94,7 +94,8 @@ def sizes_that_fit(
     """Sizes (a1, a2) that hold the points: the same a2, the same a1, nearly equal."""
     side = math.isqrt(points * outputs - 1) + 1
     per_output = [a2 // outputs, -(-points // a1), -(-side // outputs)]
-    return [(-(-points // k), k * outputs) for k in per_output if k]
+    sizes = [(-(-points // k), k * outputs) for k in per_output if k]
+    return list(dict.fromkeys(sizes))
 
 
 def memorize(
