@@ -60,6 +60,102 @@ def test_resnet_closed_form(n: int, w: int) -> None:
     assert found.receptive_field == (28 * n - 3 + 7 * 4,) * 2  # 8 positions, 4 apart
 
 
+# Closed forms for 3x32x32 images and 10 classes: weights, and channels of all batch
+# normalisations. n blocks a stage; stages 2 and 3 are twice and four times as wide.
+
+
+def preact_bottleneck(n: int, w: int) -> tuple[int, int]:
+    """Inner width w; the first units of the stages have 18, 23 * 4, 23 * 16 w^2."""
+    return 187 * w + (357 * n + 121) * w**2, 42 * n * w + w
+
+
+def preact_basic(n: int, w: int) -> tuple[int, int]:
+    """18 c^2 a unit of c channels, 14 c^2 with a projection from half as many."""
+    return 67 * w + (378 * n - 80) * w**2, 14 * n * w + w
+
+
+def wide_resnet(n: int, k: int) -> tuple[int, int]:
+    """As before with c = 16 k, but the first unit widens 16 channels to c."""
+    c = 16 * k
+    first = (144 + (16 if k > 1 else 0)) * c - 9 * c**2
+    return 432 + first + 40 * c + (378 * n - 80) * c**2, 14 * n * c + 16
+
+
+def densenet(n: int, k: int) -> tuple[int, int]:
+    """Three blocks are one of 3 n layers, and two transitions of c x c weights."""
+    read = 3 * n * 16 + k * 3 * n * (3 * n - 1) // 2  # channels that the layers read
+    c1, c2, c3 = (16 + i * n * k for i in (1, 2, 3))
+    return 432 + 9 * k * read + c1**2 + c2**2 + 10 * c3, read + c1 + c2 + c3
+
+
+def densenet_bc(n: int, k: int) -> tuple[int, int]:
+    """Bottlenecks of 4 k channels; transitions keep half of them."""
+    weights, norms, c = 27 * 2 * k, 0, 2 * k
+    for _ in range(3):
+        read = n * c + k * n * (n - 1) // 2
+        c += n * k
+        weights += 4 * k * read + 36 * n * k**2 + c * (c // 2)
+        norms += read + 4 * n * k + c
+        end, c = c, c // 2
+    return weights - end * (end // 2) + 10 * end, norms  # the last has no transition
+
+
+def pyramidnet(n: int, step: int, w: int) -> tuple[int, int]:
+    """Width w + step i after block i: sums of whole numbers and of their squares."""
+    m = 3 * n
+    total = m * w + step * m * (m + 1) // 2
+    squares = (
+        m * w**2 + w * step * m * (m + 1) + step**2 * m * (m + 1) * (2 * m + 1) // 6
+    )
+    last = w + m * step
+    weights = 27 * w + 9 * (2 * squares - step * total) + 10 * last
+    return weights, w + 3 * total - m * step + last
+
+
+def resnext(n: int, c: int, d: int, w: int) -> tuple[int, int]:
+    """Cardinality c, group width d: an inner width of c d, an outer one of w."""
+    inner = c * d
+    weights = (168 * n - 43) * inner * w + 41 * w**2 + 187 * w
+    return weights // 4 + 189 * n * inner * d, w // 4 + 7 * n * (2 * inner + w) + 7 * w
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("preact_resnet164", {}, preact_bottleneck(18, 16)),
+        ("preact_resnet164", {"depth": 20, "width": 5}, preact_bottleneck(2, 5)),
+        ("preact_resnet110", {}, preact_basic(18, 16)),
+        ("preact_resnet110", {"depth": 8, "width": 6}, preact_basic(1, 6)),
+        ("wrn28_10", {}, wide_resnet(4, 10)),
+        ("wrn40_1", {}, wide_resnet(6, 1)),
+        ("wrn16_4", {"depth": 10, "widen": 3}, wide_resnet(1, 3)),
+        ("densenet100_k24", {}, densenet(32, 24)),
+        ("densenet40_k12", {"depth": 13, "growth": 5}, densenet(3, 5)),
+        ("densenet_bc100_k12", {}, densenet_bc(16, 12)),
+        ("densenet_bc100_k12", {"depth": 22, "growth": 7}, densenet_bc(3, 7)),
+        ("pyramidnet110_a270", {}, pyramidnet(18, 5, 16)),
+        (
+            "pyramidnet110_a84",
+            {"depth": 14, "alpha": 18, "width": 4},
+            pyramidnet(2, 3, 4),
+        ),
+        ("resnext29_16x64d", {}, resnext(3, 16, 64, 256)),
+        (
+            "resnext29_2x64d",
+            {"depth": 20, "cardinality": 3, "group_width": 5, "width": 28},
+            resnext(2, 3, 5, 28),
+        ),
+    ],
+)
+def test_closed_forms(
+    name: str, arguments: dict[str, int], expected: tuple[int, int]
+) -> None:
+    model = on_meta(name, **arguments)
+    weights, norms = expected
+    assert count(model, "weights") == weights
+    assert count(model) == weights + 2 * norms + 10
+
+
 @pytest.mark.parametrize("shape", [(784,), (1, 28, 28)])
 def test_mlp_closed_form(shape: tuple[int, ...]) -> None:
     sizes = [784, 300, 100, 10]
