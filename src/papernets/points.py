@@ -51,6 +51,11 @@ def read_points(path: Path, targets: int = 1) -> Points:
                 if not any(cells):
                     continue
                 where = f"{path}, line {reader.line_num}"
+                if len(cells) <= targets:
+                    raise ValueError(
+                        f"{where}: {len(cells)} columns, of them {targets} targets; "
+                        "expected comma-separated inputs, then targets"
+                    )
                 above = names or (rows[0] if rows else cells)
                 if len(cells) != len(above):
                     raise ValueError(
@@ -67,11 +72,6 @@ def read_points(path: Path, targets: int = 1) -> Points:
         raise ValueError(f"{path} is not a CSV file in UTF-8: {error}") from error
     if not rows:
         raise ValueError(f"{path} has no rows of numbers")
-    if len(rows[0]) <= targets:
-        raise ValueError(
-            f"{path} has columns: {len(rows[0])}, of them targets: {targets}; expected "
-            "comma-separated inputs, then targets"
-        )
     return Points(
         [row[:-targets] for row in rows], [row[-targets:] for row in rows], lines
     )
