@@ -124,7 +124,7 @@ def describe(
         ):
             return "", ""
         if name == "mul" and numbers:
-            return f"× {numbers[0]:.2g}", "step"
+            return f"× {numbers[0]:.3g}", "step"
         if name == "mul" and tensors(args)[0].numel() == 1:
             return "× learned scalar", "step"
         if name == "__rsub__":
