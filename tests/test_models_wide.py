@@ -287,6 +287,19 @@ def test_local_drop_path_averages_the_survivors(
         torch.testing.assert_close(block(x), expected)
 
 
+def test_local_drop_path_keeps_the_expectation() -> None:
+    """Of a join, over draws; a draw's share of column 0 deviates by at most a half."""
+    block = fractal_block(2, drop_path=0.6)
+    (a,), (b, c) = randomise_norms(block).columns
+    x = torch.randn(2, 3, 6, 6)
+    with torch.no_grad():
+        apart = (a(x) - c(b(x))).abs()
+        expected = block(x)
+        block.training = True  # its layers stay in evaluation mode
+        mean = torch.stack([block(x) for _ in range(1000)]).mean(0)
+    assert ((mean - expected).abs() <= 5 * 0.5 / 1000**0.5 * apart + 1e-5).all()
+
+
 def columns_used(model: FractalNet, x: Tensor) -> list[set[int]]:
     """Which columns of each block run a convolution in a forward pass."""
     used: list[set[int]] = [set() for _ in model.blocks]
