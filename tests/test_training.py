@@ -379,3 +379,28 @@ def test_cuda_agrees_with_cpu(digits: data.Dataset) -> None:
         result = training.fit(model, digits, recipe, device=device)
         losses.append(result.curves["validation_loss"][0])
     assert losses[1] == pytest.approx(losses[0], rel=5e-2)
+
+
+class LateBranch(nn.Module):
+    """A linear network whose second layer takes part from the third step on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.late, self.steps = nn.Linear(64, 10), nn.Linear(64, 10), 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.steps += self.training
+        x = x.flatten(1)
+        return self.first(x) + (self.late(x) if self.steps > 2 else 0)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "rmsprop"])
+def test_parameters_may_be_left_out_of_steps(
+    digits: data.Dataset, optimizer: str
+) -> None:
+    """As random depth does; a fused optimizer must not stumble over them."""
+    recipe = Recipe(name="r", epochs=1, batch_size=64, lr=0.01, optimizer=optimizer)
+    model = LateBranch()
+    before = model.late.weight.detach().clone()
+    assert training.fit(model, digits, recipe).status == "finished"
+    assert not torch.equal(model.late.weight, before)

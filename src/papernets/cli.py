@@ -14,6 +14,8 @@ EXAMPLES = """examples:
   papernets list                                   models, data sets, recipes, chapters
   papernets data cifar10                           download and check a data set
   papernets train polynet --data digits --recipe article --epochs 5 --set blocks=3
+  torchrun --nproc-per-node 4 -m papernets.cli train resnet20 --data cifar10 \\
+      --recipe common --device cuda                one run on four devices
   papernets run pi_net --preset quick              a chapter's grid, in miniature
   papernets run pi_net --preset paper --jobs 2     the chapter's records, made anew
   papernets survey --plan full --budget-minutes 50 --device cuda --out runs
@@ -69,6 +71,7 @@ def one_line(error: Exception) -> str:
     from pydantic import ValidationError
 
     from papernets.data import DataError
+    from papernets.parallel import LostProcessError
     from papernets.records import RecordError
     from papernets.training import BusyError
 
@@ -76,7 +79,10 @@ def one_line(error: Exception) -> str:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         return f"{where} is {first['input']!r}: {first['msg']}"
-    known = (UsageError, DataError, RecordError, BusyError, ValueError, OSError)
+    known = (
+        *(UsageError, DataError, RecordError, BusyError, LostProcessError),
+        *(ValueError, OSError),
+    )
     if not isinstance(error, known):
         raise error
     if isinstance(error, OSError) and error.filename:
@@ -192,7 +198,7 @@ def prepare_data(options: argparse.Namespace) -> None:
 
 
 def train_model(options: argparse.Namespace) -> None:
-    from papernets import training
+    from papernets import parallel, training
     from papernets.recipes import RECIPES, Recipe
     from papernets.records import Run
 
@@ -217,8 +223,10 @@ def train_model(options: argparse.Namespace) -> None:
         seed=options.seed,
     )
     training.tune_process(options.threads)
-    record = training.execute(run, options.out, device=options.device)
-    print(describe(record))
+    with parallel.job(options.device) as device:
+        record = training.execute(run, options.out, device=device)
+        if parallel.rank_and_size()[0] == 0:
+            print(describe(record))
 
 
 def run_chapter(options: argparse.Namespace) -> None:

@@ -138,6 +138,25 @@ PLAIN_SGD = Recipe(
     channels_last=False,
 )
 
+# One recipe for all networks of the survey: SGD whose rate rises for a sixth of the run
+# and then falls to zero, with clipped gradients, because five of the networks have no
+# normalisation.
+COMMON = Recipe(
+    name="common",
+    epochs=30,
+    batch_size=128,
+    lr=0.1,
+    weight_decay=5e-4,
+    decay="weights",
+    schedule="one_cycle",
+    warmup_epochs=5.0,
+    clip_grad_norm=1.0,
+    crop_padding=4,
+    flip=True,
+    precision="bf16",
+)
+
 RECIPES = {
-    recipe.name: recipe for recipe in (POLYNET_LITERAL, POLYNET_RELIABLE, PLAIN_SGD)
+    recipe.name: recipe
+    for recipe in (POLYNET_LITERAL, POLYNET_RELIABLE, PLAIN_SGD, COMMON)
 }

@@ -139,6 +139,7 @@ class RunRecord(Provenance):
     macs: int | None = None  # multiply-adds of one image, forward
     weights_sha256: str  # of the final state dict
     interruptions: int
+    processes: int = 1  # that trained together, see `papernets.parallel`
 
     @property
     def task(self) -> Run:

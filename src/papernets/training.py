@@ -10,8 +10,8 @@ import hashlib
 import io
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,20 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.nn import functional
 
-from papernets import augment, complexity, models, records
-from papernets.data import Dataset, Split, load
+from papernets import complexity, models, parallel, records
+from papernets.data import Dataset, load
+from papernets.feed import Feed
 from papernets.provenance import provenance
 from papernets.recipes import Recipe
 from papernets.records import Curves, Run, RunRecord
 
 # The modules that determine the outcome of a run, beside the file of its model.
-SOURCES = ("augment.py", "blocks.py", "data.py", "recipes.py", "training.py")
+SOURCES = (
+    *("augment.py", "blocks.py", "data.py", "feed.py", "parallel.py", "recipes.py"),
+    "training.py",
+)
 
 CHECK_EVERY_STEPS = 50  # looking at a loss on CUDA waits for the device
-EVALUATION_BATCH = 1_000
 
 
 @dataclass
@@ -61,87 +64,6 @@ class DivergedError(Exception):
 
 class OutOfTimeError(Exception):
     """The next epoch would end after the deadline; the checkpoint holds the others."""
-
-
-class Feed:
-    """A split on the device, served as augmented and scaled batches."""
-
-    def __init__(
-        self, split: Split, data: Dataset, recipe: Recipe, device: torch.device
-    ) -> None:
-        self.split = split.to(device)
-        self.recipe = recipe
-        self.size = data.image_size
-        self.padded = augment.pad(
-            self.split.images, recipe.crop_padding, recipe.crop_mode
-        )
-        unit = recipe.scaling == "unit"
-        shape = (1, data.in_channels, 1, 1)
-        mean = torch.zeros(shape) if unit else torch.tensor(data.mean).view(shape)
-        std = torch.ones(shape) if unit else torch.tensor(data.std).view(shape)
-        self.shift = (255 * mean).to(device)
-        self.scale = (1 / (255 * std)).to(device)
-
-    @property
-    def steps(self) -> int:
-        """Batches in an epoch; the last, incomplete one is dropped."""
-        return max(len(self.split) // self.recipe.batch_size, 1)
-
-    def epoch(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Shuffled, augmented batches: float (B, C, H, W) and int64 (B,)."""
-        device = self.padded.device
-        generator = torch.Generator(device).manual_seed(seed)
-        if self.recipe.sampling == "shuffle":
-            order = torch.randperm(len(self.split), generator=generator, device=device)
-        else:
-            order = self.drawn(generator)
-        for step in range(self.steps):
-            batch = order[step * self.recipe.batch_size :][: self.recipe.batch_size]
-            images = augment.random_crop(self.padded, batch, self.size, generator)
-            if self.recipe.resize_to > self.size:
-                images = augment.random_enlarge(
-                    images, self.recipe.resize_to, generator
-                )
-            if self.recipe.flip:
-                images = augment.random_flip(images, generator)
-            yield self.scaled(images), self.split.labels[batch]
-
-    def drawn(self, generator: torch.Generator) -> Tensor:
-        """Indices of an epoch drawn with replacement, all classes equally likely."""
-        device, number = self.padded.device, len(self.split)
-        by_class = self.split.labels.argsort(stable=True)
-        sizes = torch.bincount(self.split.labels)
-        first = sizes.cumsum(0) - sizes
-        classes = torch.randint(
-            len(sizes), (number,), generator=generator, device=device
-        )
-        within = torch.rand(number, generator=generator, device=device)
-        return by_class[first[classes] + (within * sizes[classes]).long()]
-
-    def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images as they are, in their order."""
-        for images, labels in zip(
-            self.split.images.split(EVALUATION_BATCH),
-            self.split.labels.split(EVALUATION_BATCH),
-            strict=True,
-        ):
-            yield self.scaled(images), labels
-
-    def scaled(self, images: Tensor) -> Tensor:
-        layout = (
-            torch.channels_last
-            if self.recipe.channels_last
-            else torch.contiguous_format
-        )
-        pixels = images.float()
-        if self.recipe.scaling == "per_image":
-            variance, mean = torch.var_mean(
-                pixels, (1, 2, 3), correction=0, keepdim=True
-            )
-            pixels = (pixels - mean) * (variance + 10).rsqrt()
-        else:
-            pixels = (pixels - self.shift) * self.scale
-        return pixels.contiguous(memory_format=layout)
 
 
 def fit(
@@ -180,6 +102,12 @@ def fit(
             end after the deadline.
     """
     device = torch.device(device)
+    processes = parallel.rank_and_size()[1]
+    if recipe.batch_size % processes:
+        raise ValueError(
+            f"batches of {recipe.batch_size} cannot be shared equally by {processes} "
+            "processes"
+        )
     model.to(device)
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -191,11 +119,15 @@ def fit(
     state = Fit()
     if checkpoint and checkpoint.exists():
         state = read_checkpoint(checkpoint, model, optimizer, device)
-    forward = torch.compile(model) if recipe.compile else model
+    forward = parallel.together(model)
+    scored_model: Callable[[Tensor], Tensor] = model
+    if recipe.compile:
+        forward, scored_model = torch.compile(forward), torch.compile(model)
     with Progress(recipe, feeds["train"].steps, state.epochs, progress) as bar:
         longest = state.seconds / max(state.epochs, 1)
         while state.epochs < recipe.epochs and state.status == "finished":
-            if deadline is not None and time.monotonic() + longest > deadline:
+            late = deadline is not None and time.monotonic() + longest > deadline
+            if parallel.decided(late, device):
                 raise OutOfTimeError(
                     f"stopped after {state.epochs} of {recipe.epochs} epochs"
                 )
@@ -209,17 +141,17 @@ def fit(
             else:
                 scored = ["validation", "test"] if test_every_epoch else ["validation"]
                 for name in scored:
-                    loss, accuracy = evaluate(forward, feeds[name])
+                    loss, accuracy = evaluate(scored_model, feeds[name])
                     values |= {f"{name}_loss": loss, f"{name}_accuracy": accuracy}
                 state.add(**values)
                 bar.finish_epoch(values)
             took = time.perf_counter() - began
             state.seconds += took
             longest = max(longest, took)
-            if checkpoint:
+            if checkpoint and parallel.rank_and_size()[0] == 0:
                 write_checkpoint(checkpoint, model, optimizer, state)
     if state.status == "finished" and state.test_accuracy is None:
-        state.test_loss, state.test_accuracy = evaluate(forward, feeds["test"])
+        state.test_loss, state.test_accuracy = evaluate(scored_model, feeds["test"])
     return state
 
 
@@ -240,7 +172,8 @@ def train_epoch(
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
-    images_seen, lr = 0, 0.0
+    images_seen, lr = 0, 0.0  # by this process
+    processes = parallel.rank_and_size()[1]
     began = time.perf_counter()
     for step, (images, labels) in enumerate(feed.epoch(int(entropy[1]))):
         # The rate of a step is that of its middle: never zero, first or last.
@@ -266,16 +199,19 @@ def train_epoch(
         optimizer.step()
         images_seen += len(labels)
         if (step + 1) % CHECK_EVERY_STEPS == 0 or step + 1 == feed.steps:
-            mean = loss_sum.item() / images_seen
+            (total,) = parallel.summed(loss_sum)
+            mean = total / (images_seen * processes)
             if not np.isfinite(mean):
                 raise DivergedError(
                     f"loss {mean} in epoch {epoch + 1}, step {step + 1}"
                 )
             bar.update(step + 1, mean)
+    (right,) = parallel.summed(correct)
+    images_seen *= processes
     seconds = time.perf_counter() - began
     return {
         "train_loss": mean,
-        "train_accuracy": correct.item() / images_seen,
+        "train_accuracy": right / images_seen,
         "lr": lr,
         "seconds": seconds,
         "images_per_second": images_seen / seconds,
@@ -289,12 +225,16 @@ def evaluate(model: Callable[[Tensor], Tensor], feed: Feed) -> tuple[float, floa
     device = feed.padded.device
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
-    for images, labels in feed.in_order():
+    rank, processes = parallel.rank_and_size()
+    for index, (images, labels) in enumerate(feed.in_order()):
+        if index % processes != rank:
+            continue
         with precision(feed.recipe, device):
             logits = model(images).float()
         loss_sum += functional.cross_entropy(logits, labels, reduction="sum")
         correct += (logits.argmax(1) == labels).sum()
-    return loss_sum.item() / len(feed.split), correct.item() / len(feed.split)
+    total, right = parallel.summed(loss_sum, correct)
+    return total / len(feed.split), right / len(feed.split)
 
 
 def precision(recipe: Recipe, device: torch.device) -> torch.autocast:
@@ -319,13 +259,18 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         return torch.optim.RMSprop(
             groups, lr=recipe.lr, alpha=0.9, eps=1.0, momentum=recipe.momentum
         )
-    return torch.optim.SGD(
+    sgd = torch.optim.SGD(
         groups,
         lr=recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov and recipe.momentum > 0,
         fused=True,
     )
+    # The fused step fails where some velocities exist and others do not yet, as when a
+    # random depth leaves out a block of the first step. A velocity starts at zero.
+    for parameter in parameters if recipe.momentum > 0 else ():
+        sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return sgd
 
 
 def write_checkpoint(
@@ -364,6 +309,7 @@ class Progress:
         from tqdm import tqdm
 
         shown = sys.stderr.isatty() if wanted is None else wanted
+        shown = shown and parallel.rank_and_size()[0] == 0
         self.steps, self.epoch = steps, done
         self.bar = tqdm(
             total=recipe.epochs * steps,
@@ -428,9 +374,11 @@ def execute(
     target = out / run.experiment / run.file_name
     checkpoint = checkpoint_file(run, out)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    first = parallel.rank_and_size()[0] == 0  # of several processes, it writes
+    lock = FileLock(checkpoint.with_suffix(".lock"), timeout=-1 if wait else 0)
     try:
-        with FileLock(checkpoint.with_suffix(".lock"), timeout=-1 if wait else 0):
-            if target.exists():
+        with lock if first else nullcontext():
+            if parallel.decided(target.exists(), device):
                 found = records.read(target)
                 assert isinstance(found, RunRecord)
                 record = found
@@ -451,7 +399,8 @@ def execute(
                     progress=progress,
                 )
                 record = make_record(run, model, data, state, macs, device)
-                records.write(record, out)
+                if first:
+                    records.write(record, out)
             checkpoint.unlink(missing_ok=True)
     except Timeout as error:
         raise BusyError(f"another process is working on {run.file_name}") from error
@@ -484,6 +433,7 @@ def make_record(
         macs=macs,
         weights_sha256=weights_checksum(model),
         interruptions=state.interruptions,
+        processes=parallel.rank_and_size()[1],
         **provenance(
             sources_of(run.model),
             data_sha256=data.checksum,

@@ -23,7 +23,10 @@ What the survey author's programs do, and his figures with them (all from his co
 
 from dataclasses import dataclass
 
-from papernets.recipes import Recipe
+from papernets.recipes import COMMON, Recipe
+
+
+__all__ = ["COMMON", "PAPERS", "SURVEY_AUTHOR", "Published"]
 
 
 @dataclass(frozen=True)
@@ -73,23 +76,6 @@ def every(epochs: int, end: int) -> tuple[int, ...]:
     """Milestones of a rate that falls every `epochs` epochs."""
     return tuple(range(epochs, end, epochs))
 
-
-# One recipe for all: SGD that rises for a sixth of the run and then falls to zero, with
-# clipped gradients, because five of the networks have no normalisation.
-COMMON = Recipe(
-    name="common",
-    epochs=30,
-    batch_size=128,
-    lr=0.1,
-    weight_decay=5e-4,
-    decay="weights",
-    schedule="one_cycle",
-    warmup_epochs=5.0,
-    clip_grad_norm=1.0,
-    crop_padding=4,
-    flip=True,
-    precision="bf16",
-)
 
 _RESNET = steps("paper", 164, (82, 123), nesterov=False, warmup_epochs=1.0)
 _NOT_STATED = "The number of epochs is not stated; it is that of the survey's author."
