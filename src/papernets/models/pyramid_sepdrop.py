@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from papernets.blocks import conv3x3, he_initialise, linear_survival
-from papernets.models.pyramidnet import PyramidBlock, pyramid_widths
+from papernets.blocks import linear_survival
+from papernets.models.pyramidnet import PyramidBlock, PyramidNet
 from papernets.models.registry import PaperCard, register
 
 
@@ -42,7 +42,7 @@ class SeparatedDrop(nn.Module):
         return mask * residual
 
 
-class PyramidSepDrop(nn.Module):
+class PyramidSepDrop(PyramidNet):
     """conv3x3, BN; 3 stages of (depth - 2) / 6 blocks; BN, ReLU; average; linear.
 
     Args:
@@ -67,28 +67,18 @@ class PyramidSepDrop(nn.Module):
         width: float = 16,
         survival: float = 0.5,
     ) -> None:
-        super().__init__()
-        if depth < 8 or depth % 6 != 2:
-            raise ValueError(f"depth is {depth}; it must be 6n + 2, for example 182")
-        blocks = (depth - 2) // 2
-        widths = pyramid_widths(width, alpha, blocks)
-        self.stem = nn.Sequential(
-            conv3x3(in_channels, widths[0]), nn.BatchNorm2d(widths[0])
+        self.survival = survival
+        super().__init__(
+            in_channels, num_classes, depth=depth, alpha=alpha, width=width
         )
-        halved = (blocks // 3, 2 * blocks // 3)  # the first blocks of stages 2 and 3
-        self.stages = nn.Sequential()
-        for i in range(blocks):
-            block = PyramidBlock(widths[i], widths[i + 1], 2 if i in halved else 1)
-            alive = linear_survival(i + 1, blocks, survival)
-            block.branch = SeparatedDrop(block.branch, widths[i], alive)
-            self.stages.append(block)
-        self.norm = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True))
-        self.classifier = nn.Linear(widths[-1], num_classes)
-        he_initialise(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        features = self.norm(self.stages(self.stem(x)))
-        return self.classifier(features.mean((2, 3)))
+    def block(
+        self, in_channels: int, channels: int, stride: int, number: int, blocks: int
+    ) -> PyramidBlock:
+        block = super().block(in_channels, channels, stride, number, blocks)
+        survival = linear_survival(number, blocks, self.survival)
+        block.branch = SeparatedDrop(block.branch, in_channels, survival)
+        return block
 
 
 def scale(k: int) -> dict[str, Any]:

@@ -75,15 +75,20 @@ class PyramidNet(nn.Module):
             conv3x3(in_channels, widths[0]), nn.BatchNorm2d(widths[0])
         )
         halved = (blocks // 3, 2 * blocks // 3)  # the first blocks of stages 2 and 3
-        self.stages = nn.Sequential(
-            *(
-                PyramidBlock(widths[i], widths[i + 1], 2 if i in halved else 1)
-                for i in range(blocks)
-            )
-        )
+        self.stages = nn.Sequential()
+        for i in range(blocks):
+            stride = 2 if i in halved else 1
+            block = self.block(widths[i], widths[i + 1], stride, i + 1, blocks)
+            self.stages.append(block)
         self.norm = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True))
         self.classifier = nn.Linear(widths[-1], num_classes)
         he_initialise(self)
+
+    def block(
+        self, in_channels: int, channels: int, stride: int, number: int, blocks: int
+    ) -> PyramidBlock:
+        """The residual block with this number, from 1 to `blocks`."""
+        return PyramidBlock(in_channels, channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.norm(self.stages(self.stem(x)))

@@ -22,7 +22,7 @@ class BasicBlock(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
-        self.branch = nn.Sequential(
+        self.branch: nn.Module = nn.Sequential(
             *conv_bn_relu(in_channels, channels, 3, stride),
             conv3x3(channels, channels),
             nn.BatchNorm2d(channels),
@@ -60,16 +60,24 @@ class ResNet(nn.Module):
             raise ValueError(f"depth is {depth}; it must be 6n + 2, for example 20")
         self.stem = conv_bn_relu(in_channels, int(width), 3)
         blocks = (depth - 2) // 6
-        channels, stages = int(width), []
+        channels = int(width)
+        stages: list[nn.Module] = []
         for stage in range(3):
             for block in range(blocks):
                 out = int(width * 2**stage + block / blocks)
                 stride = 2 if stage > 0 and block == 0 else 1
-                stages.append(BasicBlock(channels, out, stride))
+                number = len(stages) + 1
+                stages.append(self.block(channels, out, stride, number, 3 * blocks))
                 channels = out
         self.stages = nn.Sequential(*stages)
         self.classifier = nn.Linear(channels, num_classes)
         he_initialise(self)
+
+    def block(
+        self, in_channels: int, channels: int, stride: int, number: int, blocks: int
+    ) -> nn.Module:
+        """The residual block with this number, from 1 to `blocks`."""
+        return BasicBlock(in_channels, channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.stages(self.stem(x)).mean((2, 3)))

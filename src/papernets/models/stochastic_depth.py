@@ -13,43 +13,26 @@ halved, as is commonly reported of the authors' code.
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from papernets.blocks import (
-    StochasticBranch,
-    ZeroPadShortcut,
-    conv3x3,
-    conv_bn_relu,
-    he_initialise,
-    linear_survival,
-)
+from papernets.blocks import StochasticBranch, ZeroPadShortcut, linear_survival
 from papernets.models.registry import PaperCard, register
+from papernets.models.resnet import BasicBlock, ResNet
 
 
-class StochasticBlock(nn.Module):
+class StochasticBlock(BasicBlock):
     """ReLU(x + b F(x)), F = conv3x3, BN, ReLU, conv3x3, BN; b is 1 with `survival`."""
 
     def __init__(
         self, in_channels: int, channels: int, stride: int, survival: float
     ) -> None:
-        super().__init__()
-        branch = nn.Sequential(
-            *conv_bn_relu(in_channels, channels, 3, stride),
-            conv3x3(channels, channels),
-            nn.BatchNorm2d(channels),
-        )
-        self.branch = StochasticBranch(branch, survival)
-        same = stride == 1 and in_channels == channels
-        self.shortcut = (
-            nn.Identity() if same else ZeroPadShortcut(channels, stride, average=True)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.shortcut(x) + self.branch(x))
+        super().__init__(in_channels, channels, stride)
+        self.branch = StochasticBranch(self.branch, survival)
+        if isinstance(self.shortcut, ZeroPadShortcut):
+            self.shortcut.average = True
 
 
-class StochasticDepth(nn.Module):
+class StochasticDepth(ResNet):
     """conv3x3, BN, ReLU; 3 stages of (depth - 2) / 6 blocks; average; linear.
 
     Args:
@@ -73,27 +56,16 @@ class StochasticDepth(nn.Module):
         width: float = 16,
         survival: float = 0.5,
     ) -> None:
-        super().__init__()
-        if depth < 8 or depth % 6 != 2:
-            raise ValueError(f"depth is {depth}; it must be 6n + 2, for example 20")
         if not 0 < survival <= 1:
             raise ValueError(f"survival is {survival}; it must be in (0, 1]")
-        blocks, channels = (depth - 2) // 6, int(width)
-        self.stem = conv_bn_relu(in_channels, channels, 3)
-        stages: list[nn.Module] = []
-        for stage in range(3):
-            for block in range(blocks):
-                out = int(width * 2**stage + block / blocks)
-                stride = 2 if stage > 0 and block == 0 else 1
-                survives = linear_survival(len(stages) + 1, 3 * blocks, survival)
-                stages.append(StochasticBlock(channels, out, stride, survives))
-                channels = out
-        self.stages = nn.Sequential(*stages)
-        self.classifier = nn.Linear(channels, num_classes)
-        he_initialise(self)
+        self.survival = survival
+        super().__init__(in_channels, num_classes, depth=depth, width=width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.stages(self.stem(x)).mean((2, 3)))
+    def block(
+        self, in_channels: int, channels: int, stride: int, number: int, blocks: int
+    ) -> nn.Module:
+        survival = linear_survival(number, blocks, self.survival)
+        return StochasticBlock(in_channels, channels, stride, survival)
 
 
 def scale(k: int) -> dict[str, Any]:
