@@ -7,6 +7,7 @@ they stay legible on dark pages.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from itertools import product
 from typing import Any, ParamSpec
 
 import numpy as np
@@ -217,4 +218,140 @@ def spectra(magnitudes: Mapping[str, Sequence[float]], degree: int) -> Figure:
     )
     axis.set(xlabel="degree", ylabel="|coefficient|")
     axis.legend(loc="lower left")
+    return figure
+
+
+@styled
+def heat_maps(frame: pd.DataFrame) -> Figure:
+    """Accuracy over epochs and learning rates; a row of maps per activation.
+
+    The number at the right of a line is its last accuracy in percent; grey stands for
+    runs that diverged or were not made.
+
+    Args:
+        frame: columns `activation`, `network`, `lr`, `epoch` and `accuracy` (a
+            fraction).
+    """
+    rows, columns = (list(frame[n].unique()) for n in ("activation", "network"))
+    figure, axes = grid(len(columns), len(rows), height=2.3)
+    rates, epochs = (sorted(frame[n].unique()) for n in ("lr", "epoch"))
+    mesh = None
+    for (i, activation), (j, network) in product(enumerate(rows), enumerate(columns)):
+        part = frame[(frame.activation == activation) & (frame.network == network)]
+        table = part.pivot_table("accuracy", "lr", "epoch").reindex(
+            index=rates, columns=epochs
+        )
+        axis = axes[i, j]
+        axis.grid(visible=False)
+        axis.set_facecolor("#DDDDDD")
+        mesh = axis.pcolormesh(100 * table.to_numpy(float), vmin=10, vmax=100)
+        last = (100 * table[epochs[-1]]).round(1)
+        for y, value in enumerate(last):
+            if pd.notna(value):
+                at = (len(epochs) + 0.15, y + 0.5)
+                axis.annotate(f"{value}", at, va="center", annotation_clip=False)
+        axis.set_xticks([k + 0.5 for k in range(len(epochs))], epochs)
+        axis.set_yticks([k + 0.5 for k in range(len(rates))], [f"{r:g}" for r in rates])
+        axis.set_title(network if i == 0 else "")
+        axis.set(xlabel="epoch" if i == len(rows) - 1 else "")
+        axis.set(ylabel=f"{activation}: learning rate" if j == 0 else "")
+    if mesh is not None:
+        figure.colorbar(mesh, ax=axes, label="accuracy (%)", shrink=0.6, pad=0.06)
+    return figure
+
+
+@styled
+def small_multiples(
+    frame: pd.DataFrame,
+    x: str,
+    quantities: Mapping[str, str],
+    *,
+    panel: str,
+    line: str,
+    log: Sequence[str] = (),
+) -> Figure:
+    """Means over seeds with bands; a row per quantity, a column per panel.
+
+    The band is one standard deviation wide on each side. On a logarithmic axis mean and
+    deviation are those of the logarithm.
+
+    Args:
+        frame: one row per point and seed.
+        x: its column along the horizontal axis.
+        quantities: axis label of each column to draw.
+        panel: column that tells the panels of a row apart.
+        line: column that tells the lines of a panel apart.
+        log: those of `x` and `quantities` with a logarithmic axis.
+    """
+    panels, names = (list(frame[n].unique()) for n in (panel, line))
+    figure, axes = grid(len(panels), len(quantities), height=2.4)
+    for (row, (quantity, label)), (column, title) in product(
+        enumerate(quantities.items()), enumerate(panels)
+    ):
+        axis = axes[row, column]
+        for colour, name in zip(CYCLE, names, strict=False):
+            part = frame[(frame[panel] == title) & (frame[line] == name)]
+            values = part.set_index(x)[quantity].astype(float)
+            if quantity in log:
+                values = np.log10(values.where(values > 0))
+            points = values.dropna().groupby(level=0).agg(["mean", "std"]).fillna(0.0)
+            middle, spread = points["mean"], points["std"]
+            low, high = middle - spread, middle + spread
+            if quantity in log:
+                middle, low, high = 10**middle, 10**low, 10**high
+            axis.plot(middle.index, middle, color=colour, label=name)
+            axis.fill_between(middle.index, low, high, color=colour, alpha=0.2, lw=0)
+        axis.set_xscale("log" if x in log else "linear")
+        if x in log and len(panels) == 1:  # there is room for every value
+            axis.set_xticks(sorted(frame[x].unique()), sorted(frame[x].unique()))
+            axis.minorticks_off()
+        axis.set_yscale("log" if quantity in log else "linear")
+        axis.set(
+            title=title if row == 0 else "",
+            xlabel=x.replace("_", " ") if row == len(quantities) - 1 else "",
+            ylabel=label if column == 0 else "",
+        )
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=len(names) if len("".join(names)) < 60 else 2,
+    )
+    return figure
+
+
+@styled
+def ridgelines(frame: pd.DataFrame) -> Figure:
+    """Distributions by layer, the first layer below; a row of panels per activation.
+
+    Args:
+        frame: columns `activation`, `network`, `histogram` (a list over layers of lists
+            over bins), `low` and `high` (the ends of the bins). Rows of the same panel
+            are averaged.
+    """
+    rows, columns = (list(frame[n].unique()) for n in ("activation", "network"))
+    figure, axes = grid(len(columns), len(rows), height=2.4)
+    for (i, activation), (j, network) in product(enumerate(rows), enumerate(columns)):
+        part = frame[(frame.activation == activation) & (frame.network == network)]
+        axis = axes[i, j]
+        axis.set_title(network if i == 0 else "")
+        axis.set(xlabel="output" if i == len(rows) - 1 else "")
+        axis.set(ylabel=f"{activation}: layer" if j == 0 else "")
+        if part.empty:
+            axis.annotate("not run yet", (0.3, 0.5), xycoords="axes fraction")
+            continue
+        layers = np.mean([np.array(h, float) for h in part.histogram], axis=0)
+        low, high = part[["low", "high"]].iloc[0]
+        edges = np.linspace(low, high, layers.shape[1] + 1)
+        # A ridge is at most 1.8 layers high; the square root keeps low ones visible.
+        heights = 1.8 * np.sqrt(layers / layers.max())
+        for layer in reversed(range(len(layers))):
+            axis.stairs(
+                layer + 1 + heights[layer],
+                edges,
+                baseline=layer + 1,
+                fill=True,
+                color=plt.get_cmap("viridis")(layer / len(layers)),
+                alpha=0.9,
+            )
+        axis.set_yticks(range(1, len(layers) + 1, 3))
     return figure

@@ -3,7 +3,8 @@
 The article trains (linear, batch normalization, activation) x 10 and reports in words
 that the network "breaks" without normalization. `grid` and `narrow` measure that over
 three decades of learning rates; the other studies ask why, how much it gains, and what
-breaks normalization itself.
+breaks normalization itself. `batch_norm_measures` has the functions that look into
+networks, `batch_norm_reports` what is computed from the records.
 
 All records take about an hour on two cores (`papernets run batch_norm --preset paper
 --jobs 2`; every record holds its seconds). Preset "quick" runs one seed of every
@@ -14,11 +15,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
+
 from papernets import training
+from papernets.data import load
 from papernets.experiments import AnyStudy, Measurements, Study
 from papernets.experiments.batch_norm_measures import (
     composition,
     landscape,
+    network,
     shift,
     signals,
     small_batches,
@@ -33,17 +38,10 @@ SOURCES = (
     "experiments/batch_norm_measures.py",
 )
 
-__all__ = [
-    "composition",
-    "landscape",
-    "shift",
-    "signals",
-    "small_batches",
-    "speed",
-    "studies",
-]
+# Found here by name, as the functions of the chapter's measurements.
+MEASURES = (composition, landscape, shift, signals, small_batches, speed)
 
-ACTIVATIONS = ("sigmoid", "tanh", "relu")
+ACTIVATIONS = {"sigmoid": "sigmoid", "tanh": "tanh", "ReLU": "relu"}
 NORMS = {"batch": "with", "none": "without"}
 SEEDS = 5  # of the article's experiment; the other studies have three
 
@@ -54,20 +52,17 @@ WIDTH, NARROW = 100, 32
 # Other ways to train the ten layers. The sigmoid's careful start has weights up to four
 # times as large as that of tanh, and takes larger rates.
 ORTHOGONAL: dict[str, Setting] = {"norm": "none", "initialisation": "orthogonal"}
-VARIANCE = {
-    "sigmoid": {**ORTHOGONAL, "initialisation": "xavier"},
-    "tanh": {**ORTHOGONAL, "initialisation": "xavier"},
-    "relu": {**ORTHOGONAL, "initialisation": "he"},
-}
+XAVIER = ORTHOGONAL | {"initialisation": "xavier"}
+HE = ORTHOGONAL | {"initialisation": "he"}
 CURES: dict[str, dict[str, dict[str, Setting]]] = {
     "layer normalization": {a: {"norm": "layer"} for a in ACTIVATIONS},
     "orthogonal start": dict.fromkeys(ACTIVATIONS, ORTHOGONAL),
-    "He or Xavier start": VARIANCE,
+    "He or Xavier start": {"sigmoid": XAVIER, "tanh": XAVIER, "ReLU": HE},
 }
 CURE_RATES = {
     "sigmoid": (0.1, 0.3, 1.0, 3.0),
     "tanh": (0.03, 0.1, 0.3, 1.0),
-    "relu": (0.03, 0.1, 0.3, 1.0),
+    "ReLU": (0.03, 0.1, 0.3, 1.0),
 }
 
 # The networks that are looked into: all at one rate, at which most of them train.
@@ -85,9 +80,9 @@ SPEED_RATES = {
     ("tanh", "with"): (0.03, 0.1, 0.3),
     ("tanh", "without"): (0.1, 0.3, 1.0),
     ("tanh", "orthogonal start"): (0.03, 0.1, 0.3),
-    ("relu", "with"): (0.03, 0.1, 0.3),
-    ("relu", "without"): (0.1, 0.3, 1.0),
-    ("relu", "orthogonal start"): (0.03, 0.1, 0.3),
+    ("ReLU", "with"): (0.03, 0.1, 0.3),
+    ("ReLU", "without"): (0.1, 0.3, 1.0),
+    ("ReLU", "orthogonal start"): (0.03, 0.1, 0.3),
 }
 BATCHES = (2, 4, 8, 16, 32, 64, 128)
 
@@ -123,10 +118,10 @@ def measured(function: str, settings: dict[str, Setting]) -> list[Measurement]:
 
 def rates_of(width: int, rates: Iterable[float]) -> Study:
     return {
-        f"{activation}, {label}, lr {lr:g}": runs(
+        f"{title}, {label}, lr {lr:g}": runs(
             lr, SEEDS, activation=activation, norm=norm, width=width
         )
-        for activation in ACTIVATIONS
+        for title, activation in ACTIVATIONS.items()
         for norm, label in NORMS.items()
         for lr in rates
     }
@@ -145,24 +140,24 @@ def narrow() -> Study:
 def cures() -> Study:
     """Is batch normalization needed, or do other cures train the network as well?"""
     return {
-        f"{activation}, {cure}, lr {lr:g}": runs(
-            lr, 3, activation=activation, width=WIDTH, **settings[activation]
+        f"{title}, {cure}, lr {lr:g}": runs(
+            lr, 3, activation=activation, width=WIDTH, **settings[title]
         )
         for cure, settings in CURES.items()
-        for activation in ACTIVATIONS
-        for lr in CURE_RATES[activation]
+        for title, activation in ACTIVATIONS.items()
+        for lr in CURE_RATES[title]
     }
 
 
 def inside(function: str, **settings: Setting) -> Measurements:
     """A measurement of all activations and `NETWORKS`, at the same constant rate."""
     return {
-        f"{activation}, {label}": measured(
+        f"{title}, {label}": measured(
             function,
-            {"lr": COMMON_RATE, "activation": activation, **network, **settings},
+            {"lr": COMMON_RATE, "activation": activation, **start, **settings},
         )
-        for activation in ACTIVATIONS
-        for label, network in NETWORKS.items()
+        for title, activation in ACTIVATIONS.items()
+        for label, start in NETWORKS.items()
     }
 
 
@@ -184,17 +179,17 @@ def smoothness() -> Measurements:
 def steps_needed() -> Measurements:
     """How many steps do given accuracies take, at a constant rate?"""
     return {
-        f"{activation}, {label}, lr {lr:g}": measured(
+        f"{title}, {label}, lr {lr:g}": measured(
             "speed",
             {
                 "lr": lr,
-                "activation": activation,
+                "activation": ACTIVATIONS[title],
                 **NETWORKS[label],
                 "epochs": 10,
                 "every": 20,
             },
         )
-        for (activation, label), rates in SPEED_RATES.items()
+        for (title, label), rates in SPEED_RATES.items()
         for lr in rates
     }
 
@@ -220,10 +215,10 @@ def batch_sizes() -> Measurements:
 def batch_composition() -> Measurements:
     """How does the article's layer depend on what else is in the test batch?"""
     return {
-        activation: measured(
+        title: measured(
             "composition", {"lr": COMMON_RATE, "activation": activation, "epochs": 3}
         )
-        for activation in ACTIVATIONS
+        for title, activation in ACTIVATIONS.items()
     }
 
 
@@ -259,3 +254,37 @@ def miniature(task: Run | Measurement) -> Any:
     small = {"steps": 20, "every": 5, "epochs": 1}
     settings = {k: small.get(k, value) for k, value in task.settings.items()}
     return replace(task, dataset="digits", settings=settings)
+
+
+# --- Live in the notebook ----------------------------------------------------------
+
+
+def live(epochs: int = 20, number: int = 2) -> pd.DataFrame:
+    """The sigmoid network on digits, now: with and without, at two rates.
+
+    Takes about 20 s on one core.
+
+    Args:
+        epochs: of 39 steps each.
+        number: of seeds.
+
+    Returns:
+        One row per run: `network`, `lr`, `seed`, `status`, `test_accuracy`.
+    """
+    digits, rows = load("digits"), []
+    for norm, name in NORMS.items():
+        for lr in (0.1, 1.0):
+            recipe = PLAIN_SGD.but(lr=lr, epochs=epochs, batch_size=32)
+            for seed in range(number):
+                model = network(digits, seed, activation="sigmoid", norm=norm)
+                result = training.fit(model, digits, recipe, seed=seed)
+                rows.append(
+                    {
+                        "network": name,
+                        "lr": lr,
+                        "seed": seed,
+                        "status": result.status,
+                        "test_accuracy": result.test_accuracy,
+                    }
+                )
+    return pd.DataFrame(rows)
