@@ -132,3 +132,16 @@ def test_bad_arguments(name: str, arguments: dict, message: str) -> None:
 
 def test_image_size_is_ignored_by_networks_that_fit_any() -> None:
     assert models.create("poly_resnet20", image_size=8)(torch.randn(2, 3, 8, 8)).shape
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("polynet", ("pi_net.py",)),
+        ("stochastic_depth110", ("stochastic_depth.py", "resnet.py")),
+        ("swapout_v2_32_w4", ("swapout.py", "wide_resnet.py")),
+        ("inception_v4", ("inception_v4.py", "branches.py")),
+    ],
+)
+def test_files_that_define_a_network(name: str, files: tuple[str, ...]) -> None:
+    assert models.source_files(name) == files

@@ -454,7 +454,7 @@ def weights_checksum(model: nn.Module) -> str:
 
 def sources_of(model: str) -> tuple[str, ...]:
     """The files that determine a run of `model`, relative to the package's folder."""
-    return (*SOURCES, f"models/{models.source_file(model)}")
+    return (*SOURCES, *(f"models/{file}" for file in models.source_files(model)))
 
 
 def tune_process(threads: int | None = None) -> None:

@@ -35,6 +35,7 @@ from papernets.models.registry import (
     fit_budget,
     list_models,
     source_file,
+    source_files,
 )
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "rir",
     "ror",
     "source_file",
+    "source_files",
     "squeezenet",
     "stochastic_depth",
     "swapout",

@@ -6,6 +6,7 @@ stands in the survey's table, or in a chapter, carries a `PaperCard`.
 
 import difflib
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -238,3 +239,22 @@ def card(name: str) -> PaperCard:
 def source_file(name: str) -> str:
     """Name of the file in `papernets/models` that defines the network."""
     return f"{lookup(name).module.rpartition('.')[2]}.py"
+
+
+def source_files(name: str) -> tuple[str, ...]:
+    """That file, then those of `papernets/models` that it imports from, sorted."""
+    own = source_file(name)
+    others: set[str] = set()
+    waiting = [lookup(name).module]
+    while waiting:
+        for value in vars(sys.modules[waiting.pop()]).values():
+            module = getattr(value, "__module__", None) or ""
+            file = f"{module.rpartition('.')[2]}.py"
+            if (
+                module.startswith(f"{__package__}.")
+                and module != __name__
+                and file not in {own, *others}
+            ):
+                others.add(file)
+                waiting.append(module)
+    return (own, *sorted(others))
