@@ -25,7 +25,6 @@ from dataclasses import dataclass
 
 from papernets.recipes import COMMON, Recipe
 
-
 __all__ = ["COMMON", "PAPERS", "SURVEY_AUTHOR", "Published"]
 
 
