@@ -19,6 +19,7 @@ from papernets.data import Dataset, load
 from papernets.experiments import Results, batch_norm
 from papernets.experiments import batch_norm_measures as measures
 from papernets.experiments import batch_norm_reports as reports
+from papernets.feed import Feed
 from papernets.recipes import PLAIN_SGD
 from papernets.records import Measurement, RecordError, Run
 
@@ -211,7 +212,7 @@ def test_steps_to_an_accuracy(digits: Dataset) -> None:
     assert found["steps_to_80"] <= first
     assert first % 3 == 0
     model = measures.network(digits, 0, **settings)
-    feed = training.Feed(digits.validation, digits, RECIPE, torch.device("cpu"))
+    feed = Feed(digits.validation, digits, RECIPE, torch.device("cpu"))
     accuracy = {}
     recipe = RECIPE.but(lr=0.1)
     for step, _, _ in measures.gradient_steps(model, digits, recipe, 0, first + 1):
@@ -250,7 +251,7 @@ def test_population_is_the_average_over_the_training_images(digits: Dataset) -> 
     measures.estimate_population(model, digits, RECIPE)
     linear, norm = model.hidden[1], model.hidden[2]
     assert isinstance(norm, nn.BatchNorm1d)
-    feed = training.Feed(digits.train, digits, RECIPE, torch.device("cpu"))
+    feed = Feed(digits.train, digits, RECIPE, torch.device("cpu"))
     batches = [linear(images.flatten(1)) for images, _ in feed.in_order()]
     mean = torch.stack([b.mean(0) for b in batches]).mean(0)
     variance = torch.stack([b.var(0) for b in batches]).mean(0)

@@ -18,9 +18,10 @@ from torch.nn import functional
 
 from papernets import models
 from papernets.data import Dataset, Split
+from papernets.feed import Feed
 from papernets.models.batch_norm import ACTIVATIONS, MLP
 from papernets.recipes import PLAIN_SGD, Recipe
-from papernets.training import Feed, build_optimizer, evaluate, fit
+from papernets.training import build_optimizer, evaluate, fit
 
 Values = dict[str, Any]
 
