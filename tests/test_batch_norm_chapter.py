@@ -369,6 +369,9 @@ def test_speed_follows_from_the_records(results: Results) -> None:
     line = next(t for t in text.splitlines() if t.startswith("- ReLU"))
     assert f"95 % after {min(fewest['ReLU, with']):,.0f} steps" in line
     assert f"**{share:.0f} %** of the steps of *orthogonal start*" in line
+    explained = reports.report_explanation(results).splitlines()[-1]
+    assert explained.startswith("- ReLU")
+    assert f"it takes {10000 / share:.0f} % of the steps." in explained
 
 
 def test_shift_follows_from_the_records(results: Results) -> None:
@@ -389,7 +392,8 @@ def test_shift_follows_from_the_records(results: Results) -> None:
 REPORTS = (
     *(reports.report_answer, reports.report_grid, reports.report_cures),
     *(reports.report_shift, reports.report_smoothness, reports.report_speed),
-    *(reports.report_cost, reports.report_batch_sizes, reports.report_composition),
+    *(reports.report_explanation, reports.report_cost),
+    *(reports.report_batch_sizes, reports.report_composition),
     *(reports.signal_table, reports.scale_table, reports.shift_table),
     *(reports.smoothness_table, reports.steps_table),
 )

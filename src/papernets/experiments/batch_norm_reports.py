@@ -509,6 +509,32 @@ def report_speed(results: Results, level: int = LEVELS[-1]) -> str:
     return "\n".join(lines)
 
 
+def report_explanation(results: Results, level: int = LEVELS[-1]) -> str:
+    """Is the network with the larger shift the slower one?"""
+    shifts = by_network(results.table(covariate_shift()))
+    records, lines = by_network(results.table(steps_needed())), []
+    for activation in ACTIVATIONS:
+        pairs = [
+            (of(shifts, activation, name), of(records, activation, name))
+            for name in (CAREFUL, "with")
+        ]
+        if any(part.empty for pair in pairs for part in pair):
+            lines.append(f"- {activation}: {NOT_RUN}.")
+            continue
+        careful, normal = (median(moved.layer_mean) for moved, _ in pairs)
+        steps = [fastest(needed, level)[1] for _, needed in pairs]
+        if steps[0] is None or steps[1] is None:
+            lines.append(f"- {activation}: one of them never reaches {level} %.")
+            continue
+        share = 100 * steps[0].mean() / steps[1].mean()
+        lines.append(
+            f"- {activation}: from the orthogonal start the mean of a layer's input "
+            f"moves {careful / normal:.2g} times as far; it takes {share:.0f} % of the "
+            "steps."
+        )
+    return "\n".join(lines)
+
+
 def report_cost(results: Results) -> str:
     """What a step costs, from the images per second of the grid."""
     runs = by_network(results.table(grid()))
