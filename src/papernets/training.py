@@ -119,7 +119,7 @@ def fit(
     state = Fit()
     if checkpoint and checkpoint.exists():
         state = read_checkpoint(checkpoint, model, optimizer, device)
-    forward = parallel.together(model)
+    forward: Callable[[Tensor], Tensor] = parallel.together(model)
     scored_model: Callable[[Tensor], Tensor] = model
     if recipe.compile:
         forward, scored_model = torch.compile(forward), torch.compile(model)
