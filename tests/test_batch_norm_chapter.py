@@ -301,10 +301,15 @@ def test_the_fastest_rate_is_one_that_all_seeds_get_there_with() -> None:
 
 @pytest.mark.parametrize(
     ("percent", "expected"),
-    [(11.35, "stays at chance"), (40, "learns little"), (97, "trains")],
+    [
+        ([11.35, 9.8], "stays at chance"),
+        ([40], "gets above 90 % with 0 of 1 seeds"),
+        ([11.35, 96, 91], "gets above 90 % with 2 of 3 seeds"),
+        ([97, 90], "trains"),
+    ],
 )
-def test_verdict(percent: float, expected: str) -> None:
-    assert reports.verdict(percent) == expected
+def test_verdict(percent: list[float], expected: str) -> None:
+    assert reports.verdict(pd.Series(percent)) == expected
 
 
 @pytest.mark.parametrize(

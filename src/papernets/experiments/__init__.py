@@ -106,6 +106,14 @@ class Results:
         found = [r for group in self.of(study).values() for r in group]
         return runs.merge(records.load_curves(found), on="key")
 
+    def cost(self) -> str:
+        """What the records took, as a sentence; seconds of one run or measurement."""
+        hours = sum(record.seconds for record in self.records.values()) / 3600
+        return (
+            f"The {len(self.records)} records behind this page took {hours:.1f} hours, "
+            "added up over runs and measurements on one thread each."
+        )
+
     def summary(self, study: Study) -> pd.DataFrame:
         """One row per condition: seeds, divergences, accuracies in % as mean ± std.
 

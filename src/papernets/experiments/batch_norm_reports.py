@@ -326,10 +326,14 @@ def median(lists: pd.Series) -> float:
 # --- Sentences ----------------------------------------------------------------------
 
 
-def verdict(percent: float) -> str:
-    if percent < CHANCE:
+def verdict(percent: pd.Series) -> str:
+    """What becomes of a network, from the accuracies of its seeds."""
+    if (percent < CHANCE).all():
         return "stays at chance"
-    return "trains" if percent >= TRAINS else "learns little"
+    trained = int((percent >= TRAINS).sum())
+    if trained == len(percent):
+        return "trains"
+    return f"gets above {TRAINS:g} % with {trained} of {len(percent)} seeds"
 
 
 def at_rate(runs: pd.DataFrame) -> str:
@@ -348,7 +352,7 @@ def report_answer(results: Results) -> str:
             normal, bare = (at_best_rate(part).test for part in (with_, without))
             sentences.append(
                 f"{activation} {mean_and_std(normal)} % with and "
-                f"{mean_and_std(bare)} % without, which {verdict(bare.mean())}"
+                f"{mean_and_std(bare)} % without, which {verdict(bare)}"
             )
     text = (
         "Ten hidden layers on MNIST, each network at its best learning rate: "
@@ -376,7 +380,7 @@ def report_grid(results: Results, study: Study | None = None) -> str:
         if with_.empty or without.empty:
             lines.append(f"- {activation}: {NOT_RUN}.")
             continue
-        bare = at_best_rate(without).test.mean()
+        bare = at_best_rate(without).test
         line = (
             f"- {activation}: **{at_rate(with_)}** with normalization, "
             f"**{at_rate(without)}** without: it {verdict(bare)}."
@@ -415,7 +419,7 @@ def report_cures(results: Results) -> str:
             outcome = (
                 compare(test, base)
                 if test.mean() >= TRAINS
-                else f"which {verdict(test.mean())}"
+                else f"which {verdict(test)}"
             )
             parts.append(f"{cure} {at_rate(runs)}, {outcome}")
         lines.append(
