@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
@@ -354,4 +355,160 @@ def ridgelines(frame: pd.DataFrame) -> Figure:
                 alpha=0.9,
             )
         axis.set_yticks(range(1, len(layers) + 1, 3))
+    return figure
+
+
+@styled
+def serpentine(curves: Mapping[str, pd.DataFrame]) -> Figure:
+    """Piecewise linear functions through points, coloured by the units that are active.
+
+    Args:
+        curves: for each title, what `serpentine.curve` gives.
+    """
+    figure, axes = grid(1, len(curves), height=2.2)
+    for axis, (title, curve) in zip(axes[:, 0], curves.items(), strict=True):
+        knots, points = (curve[curve.kind == kind] for kind in ("knot", "point"))
+        corners = np.stack([knots.x, knots.value], axis=1)
+        pieces = LineCollection(
+            list(np.stack([corners[:-1], corners[1:]], axis=1)),
+            array=knots.active[:-1],
+            cmap="viridis",
+            linewidths=1.6,
+        )
+        axis.add_collection(pieces)
+        axis.plot(knots.x, knots.value, ".", color=BLACK, ms=2, label="knots")
+        axis.plot(
+            points.x, points.value, "o", mfc="white", color=BLACK, ms=4, label="points"
+        )
+        axis.autoscale_view()
+        axis.set(title=title, ylabel="output")
+        figure.colorbar(pieces, ax=axis, label="active units", pad=0.01)
+    axes[0, 0].legend(loc="upper left", ncols=2)
+    axes[-1, 0].set_xlabel("place on the line")
+    return figure
+
+
+@styled
+def growth(table: pd.DataFrame) -> Figure:
+    """Seconds and longest numerators against the number of neurons, a line per method.
+
+    Args:
+        table: columns `side`, `method`, `built_seconds` and `longest_bits`.
+    """
+    figure, axes = grid(2, height=3.0)
+    quantities = {
+        "built_seconds": "processor seconds to build",
+        "longest_bits": "longest numerator (bits)",
+    }
+    for axis, (column, label) in zip(axes[0], quantities.items(), strict=True):
+        for colour, (method, part) in zip(
+            CYCLE, table.groupby("method", sort=False), strict=False
+        ):
+            axis.loglog(part.side, part[column], "o-", ms=3, color=colour, label=method)
+        ticks = [3, 10, 30, 100]
+        axis.set_xticks(ticks, [str(tick) for tick in ticks])
+        axis.minorticks_off()
+        axis.set(xlabel="a1 = a2", ylabel=label)
+    axes[0, 0].legend()
+    return figure
+
+
+@styled
+def bits_needed(
+    panels: Mapping[str, pd.DataFrame], formats: Mapping[str, int]
+) -> Figure:
+    """Bits that a network needs, against several things; a dot per seed.
+
+    Args:
+        panels: for each label of an x axis, columns `x`, `bits` and `line`.
+        formats: bits of the number formats that are drawn as horizontal lines.
+    """
+    figure, axes = grid(len(panels), height=3.0)
+    for axis, (label, table) in zip(axes[0], panels.items(), strict=True):
+        for colour, (line, part) in zip(
+            CYCLE, table.groupby("line", sort=False), strict=False
+        ):
+            mean = part.groupby("x").bits.mean()
+            axis.plot(part.x, part.bits, "o", ms=3, alpha=0.5, color=colour)
+            axis.plot(mean.index, mean, color=colour, label=line)
+        for name, bits in formats.items():
+            axis.axhline(bits, color=BLACK, linewidth=0.8, linestyle=":")
+            axis.annotate(
+                name,
+                (1, bits),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="bottom",
+                size=7,
+            )
+        if table.x.max() > 30 * table.x.min():
+            axis.set_xscale("log")
+        axis.set(xlabel=label, ylabel="bits needed" if axis is axes[0, 0] else "")
+        if table.line.nunique() > 1:
+            axis.legend(loc="upper left", fontsize=7)
+    return figure
+
+
+@styled
+def errors(table: pd.DataFrame, column: str, label: str, limit: float) -> Figure:
+    """A quantity on a logarithmic scale, a dot per seed and a row per condition.
+
+    Args:
+        table: as `Results.table` gives it; missing values are noted beside their row.
+        column: what is drawn.
+        label: of the axis.
+        limit: drawn as a vertical line.
+    """
+    conditions = list(dict.fromkeys(table.condition))
+    figure, axes = grid(1, height=0.7 + 0.32 * len(conditions))
+    axis = axes[0, 0]
+    for y, condition in enumerate(conditions):
+        values = table.loc[table.condition == condition, column].astype(float)
+        axis.semilogx(values, [y] * len(values), "o", color=BLUE, alpha=0.55, ms=5)
+        if missing := int(values.isna().sum()):
+            axis.annotate(
+                f"{missing} overflow",
+                (0.99, y),
+                color=VERMILION,
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="center",
+            )
+    axis.axvline(limit, color=BLACK, linewidth=1, linestyle=":")
+    axis.set_yticks(range(len(conditions)), conditions)
+    axis.set_ylim(len(conditions) - 0.5, -0.5)
+    axis.set_xlabel(label)
+    return figure
+
+
+@styled
+def fitted(table: pd.DataFrame) -> Figure:
+    """Share of points that training fits against the capacity used, by kind of input.
+
+    Args:
+        table: columns `inputs`, `optimizer`, `share`, `right` and `per_point`, one row
+            per run.
+    """
+    kinds = list(dict.fromkeys(table.inputs))
+    figure, axes = grid(len(kinds), height=3.0)
+    for axis, kind in zip(axes[0], kinds, strict=True):
+        part = table[table.inputs == kind]
+        for colour, (optimizer, runs) in zip(
+            CYCLE, part.groupby("optimizer", sort=False), strict=False
+        ):
+            right = 100 * runs.groupby("share").right.agg(["mean", "std"])
+            axis.errorbar(
+                100 * right.index,
+                right["mean"],
+                yerr=right["std"].fillna(0),
+                marker="o",
+                ms=4,
+                capsize=3,
+                color=colour,
+                label=optimizer,
+            )
+        axis.axhline(100, color=BLACK, linewidth=1, linestyle=":")
+        axis.set(title=kind, xlabel="points (% of capacity)", ylim=(0, 105))
+        axis.set_ylabel("right (%)" if axis is axes[0, 0] else "")
+    axes[0, -1].legend()
     return figure
