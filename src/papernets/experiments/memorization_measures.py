@@ -435,7 +435,7 @@ def learned(
         error = nn.functional.mse_loss(result, (y - mean) / std)
         error.backward()
         used += 1
-        return error
+        return error.detach()
 
     def unfinished() -> bool:
         return used < evaluations and bool((outputs - y).abs().max() > NEAR)
