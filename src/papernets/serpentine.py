@@ -157,8 +157,8 @@ def stepper(
     left, right = complete[0][0], complete[-1][0]
 
     def place(px: float, py: float) -> str:
-        # Earlier stages leave the picture: what is far outside needs no digits.
-        v = min(max((high - py) / (high - low), -2), 3)
+        # Earlier stages leave the picture, which then shows a part of them.
+        v = (high - py) / (high - low)
         h = (px - left) / (right - left)
         return f"{10 + h * (width - 20):.1f},{12 + v * (height - 24):.1f}"
 

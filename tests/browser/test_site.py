@@ -187,3 +187,32 @@ def test_links_inside_the_book_lead_somewhere(page: Page, address: str) -> None:
         targets |= {urldefrag(link).url for link in links if link.startswith(address)}
     for target in sorted(targets):
         assert page.request.get(target).status == 200, target
+
+
+MEMORIZATION = "notebooks/exact_memorization.html"
+
+
+def test_units_are_added_with_the_keyboard(page: Page, address: str) -> None:
+    page.goto(address + MEMORIZATION, wait_until="networkidle")
+    slider = page.get_by_role("slider", name="Units of the second layer")
+    text = page.locator("#stepper output")
+    assert text.inner_text() == "5 of 5 units: 25 of 25 points"
+    slider.focus()
+    page.keyboard.press("Home")
+    assert text.inner_text() == "0 of 5 units: 0 of 25 points"
+    for units in range(1, 6):
+        page.keyboard.press("ArrowRight")
+        assert text.inner_text() == f"{units} of 5 units: {5 * units} of 25 points"
+        assert page.locator("#stepper polyline:visible").count() == 1
+        reached = page.locator("#stepper circle[fill='#009E73']").count()
+        assert reached == 5 * units
+
+
+def test_a_picture_without_javascript(browser: Browser, address: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address + MEMORIZATION)
+    assert page.locator("#stepper polyline:visible").count() == 1
+    assert page.locator("#stepper circle[fill='#009E73']").count() == 25
+    assert not page.locator("#stepper input").is_visible()
+    context.close()
