@@ -16,6 +16,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 VERMILION, SKY, BLACK = "#D55E00", "#56B4E9", "#222222"
@@ -29,7 +30,7 @@ STYLE: Any = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.constrained_layout.use": True,
-    "figure.dpi": 110,
+    "figure.dpi": 122,  # 5.8 inches are the width of the page
     "figure.facecolor": "white",
     "font.size": 9,
     "grid.alpha": 0.25,
@@ -55,7 +56,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 def grid(columns: int, rows: int = 1, height: float = 2.7) -> tuple[Figure, np.ndarray]:
     """An empty figure of the page's width with rows x columns axes."""
     figure, axes = plt.subplots(
-        rows, columns, figsize=(7.4, height * rows), squeeze=False
+        rows, columns, figsize=(5.8, height * rows), squeeze=False
     )
     plt.close(figure)  # the notebook shows what a cell returns, once
     return figure, axes
@@ -303,6 +304,8 @@ def small_multiples(
             axis.plot(middle.index, middle, color=colour, label=name)
             axis.fill_between(middle.index, low, high, color=colour, alpha=0.2, lw=0)
         axis.set_xscale("log" if x in log else "linear")
+        if x not in log:  # epochs, steps and layers are whole numbers
+            axis.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         if x in log and len(panels) == 1:  # there is room for every value
             axis.set_xticks(sorted(frame[x].unique()), sorted(frame[x].unique()))
             axis.minorticks_off()
