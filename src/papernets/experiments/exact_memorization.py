@@ -153,7 +153,7 @@ def used() -> Measurements:
         study[f"{share:.0%}"] = measure("precision", 3, "mnist", settings)
         if share == 0.5:
             settings |= {"restarts": False}
-            label = f"{share:.0%}, no restarts"
+            label = f"{share:.0%}, without restarts,"
             study[label] = measure("precision", 3, "mnist", settings)
     return study
 
@@ -332,7 +332,9 @@ def growth_table(results: Results) -> pd.DataFrame:
 def bits_tables(results: Results) -> dict[str, pd.DataFrame]:
     """What `plots.bits_needed` draws: x, bits and the name of the line, by x label."""
     method, shape, share = (results.table(s()) for s in (methods, shapes, used))
-    share["restarts"] = [not label.endswith("no restarts") for label in share.condition]
+    share["restarts"] = [
+        not label.endswith("without restarts,") for label in share.condition
+    ]
     lines = {True: "with restarts", False: "without"}
     panels = {
         "a1 = a2, random points": (method.side, method, method.method),
@@ -418,14 +420,14 @@ def report_methods(results: Results) -> str:
     table = results.table(methods())
     means = table.groupby(["method", "side"]).bits_needed.mean()
     published, compact = means["inoue2019"], means["compact"]
-    fits = published[published <= FORMATS["float64"]].index
-    last = published.index.max()
+    last, limit = published.index.max(), FORMATS["float64"]
+    fits = published[published <= limit].index
+    where = f"beyond {max(fits)} × {max(fits)}" if len(fits) else "at every size"
     return (
-        "With the published choices the numbers of bits that give every label of "
-        f"random points pass float64's {FORMATS['float64']} beyond "
-        f"{max(fits, default=0)} × {max(fits, default=0)}: {published[last]:.0f} bits "
-        f"are needed at {last} × {last}, where the compact form needs "
-        f"{compact[last]:.0f}."
+        "With the published choices the bits that give every label of random points "
+        f"exceed float64's {limit} {where}: {published.iloc[0]:.0f} are needed at "
+        f"{published.index[0]} × {published.index[0]} and {published[last]:.0f} at "
+        f"{last} × {last}, where the compact form needs {compact[last]:.0f}."
     )
 
 
@@ -434,19 +436,20 @@ def report_shapes(results: Results) -> str:
     lines = []
     for label, part in table.groupby("condition", sort=False):
         fit = [name for name in FORMATS if (part[f"{name}_wrong"] == 0).all()]
+        enough = f"{join(fit)} suffice{'s' if len(fit) == 1 else ''}"
         lines.append(
             f"- {label}: {mean_and_std(part.bits_needed, 1)} bits; "
-            + (f"{' and '.join(fit)} suffice" if fit else "no native format suffices")
-            + f" for every projection ({len(part)})."
+            f"{enough if fit else 'no native format suffices'} with "
+            f"{count(len(part), 'projection')} of {len(part)}."
         )
-    accuracy = table.test_accuracy.dropna()
+    accuracy = percent(table.test_accuracy.dropna())
     return "\n".join(
         [
             *lines,
             "",
-            "On the 10,000 test images, which they have never seen, these networks are "
-            f"right in {percent(accuracy)} of the cases; one in ten is chance. "
-            "Memorization is not generalization.",
+            "Of the 10,000 test images, which they have never seen, these networks "
+            f"recognise {accuracy}; one in ten is chance. Memorization is not "
+            "generalization.",
         ]
     )
 
@@ -461,12 +464,13 @@ def report_search(results: Results) -> str:
 
 
 def report_used(results: Results) -> str:
-    table = results.table(used())
-    found = [
-        f"{label}: {mean_and_std(part.bits_needed, 1)} bits"
-        for label, part in table.groupby("condition", sort=False)
+    lines = [
+        f"- {label} of the capacity: {mean_and_std(part.bits_needed, 1)} bits needed; "
+        f"longest numerator {part.longest_bits.mean():,.0f} bits, all of them "
+        f"{part.megabytes.mean():,.0f} MB."
+        for label, part in results.table(used()).groupby("condition", sort=False)
     ]
-    return f"Bits needed by the share of capacity in use: {'; '.join(found)}."
+    return "\n".join(lines)
 
 
 def report_choices(results: Results) -> str:
@@ -555,7 +559,7 @@ def report_longer(results: Results) -> str:
     ]
     return (
         f"With {10 * EVALUATIONS:,} evaluations instead of {EVALUATIONS:,} Adam "
-        f"answers {' and '.join(found)} at full capacity."
+        f"answers {join(found)} at full capacity."
     )
 
 
@@ -567,21 +571,29 @@ def report_answer(results: Results) -> str:
     article = shape[shape.condition == str(ARTICLE)]
     runs = learning_table(results)
     runs = runs[(runs.share == 1) & (runs.optimizer == "Adam")]
-    pixels, line = (runs[runs.inputs == name] for name in ("images", "line"))
+    trained = [
+        f"{percent(part.right)} with {part.per_point.mean():.1f} parameters per point "
+        f"({inputs})"
+        for inputs, part in runs.groupby("inputs", sort=False)
+    ]
     return (
-        f"Yes, for every point, at the article's own sizes: {scalar.points:,} random "
-        f"points in (100, 100) neurons are built in {scalar.built_seconds:.1f} s of "
-        f"processor time, {images.points:,} MNIST images with ten outputs in "
-        f"{ARTICLE} neurons in {images.built_seconds:.0f} s, and every output is "
-        "proved to equal its target. Rounded, the latter needs "
-        f"{mean_and_std(article.bits_needed, 1)} bits to answer all images, so that an "
-        "ordinary float64 network does; on test images it is right in "
-        f"{percent(article.test_accuracy)}. Training is another matter. Adam answers "
-        f"{percent(pixels.right)} of as many random labels as a network of that kind "
-        f"can hold while it sees the pixels, with {pixels.per_point.mean():.0f} "
-        f"parameters per point, and {percent(line.right)} on the line that is all the "
-        "construction looks at."
+        f"They work, at the article's own sizes: {scalar.points:,} random points in "
+        f"(100, 100) neurons are built in {scalar.built_seconds:.1f} s of processor "
+        f"time, {images.points:,} MNIST images with ten outputs in {ARTICLE} neurons "
+        f"in {images.built_seconds:.0f} s, and every output is proved to equal its "
+        "target. Rounded, the latter needs "
+        f"{mean_and_std(article.bits_needed, 1)} bits to answer all images; float64 "
+        f"has {FORMATS['float64']}. Of test images it recognises "
+        f"{percent(article.test_accuracy)}. Whether training finds such weights "
+        "depends on what the network sees of an image. At full capacity, with random "
+        f"labels, Adam answers {join(trained)}; the construction looks at no more than "
+        "the line, a single number."
     )
+
+
+def join(parts: list[str]) -> str:
+    """ "a, b and c"."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if parts[1:] else parts[0]
 
 
 # --- Live in the notebook ----------------------------------------------------------
