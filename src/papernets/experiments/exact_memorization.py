@@ -153,7 +153,7 @@ def used() -> Measurements:
         study[f"{share:.0%}"] = measure("precision", 3, "mnist", settings)
         if share == 0.5:
             settings |= {"restarts": False}
-            label = f"{share:.0%}, without restarts,"
+            label = f"{share:.0%} without restarts"
             study[label] = measure("precision", 3, "mnist", settings)
     return study
 
@@ -332,9 +332,7 @@ def growth_table(results: Results) -> pd.DataFrame:
 def bits_tables(results: Results) -> dict[str, pd.DataFrame]:
     """What `plots.bits_needed` draws: x, bits and the name of the line, by x label."""
     method, shape, share = (results.table(s()) for s in (methods, shapes, used))
-    share["restarts"] = [
-        not label.endswith("without restarts,") for label in share.condition
-    ]
+    share["restarts"] = ~share.condition.str.endswith("without restarts")
     lines = {True: "with restarts", False: "without"}
     panels = {
         "a1 = a2, random points": (method.side, method, method.method),
@@ -439,8 +437,8 @@ def report_shapes(results: Results) -> str:
         enough = f"{join(fit)} suffice{'s' if len(fit) == 1 else ''}"
         lines.append(
             f"- {label}: {mean_and_std(part.bits_needed, 1)} bits; "
-            f"{enough if fit else 'no native format suffices'} with "
-            f"{count(len(part), 'projection')} of {len(part)}."
+            f"{enough if fit else 'no native format suffices'} with each of "
+            f"{count(len(part), 'projection')}."
         )
     accuracy = percent(table.test_accuracy.dropna())
     return "\n".join(
@@ -465,12 +463,13 @@ def report_search(results: Results) -> str:
 
 def report_used(results: Results) -> str:
     lines = [
-        f"- {label} of the capacity: {mean_and_std(part.bits_needed, 1)} bits needed; "
+        f"- {label}: {mean_and_std(part.bits_needed, 1)} bits needed; "
         f"longest numerator {part.longest_bits.mean():,.0f} bits, all of them "
         f"{part.megabytes.mean():,.0f} MB."
         for label, part in results.table(used()).groupby("condition", sort=False)
     ]
-    return "\n".join(lines)
+    title = f"By the share of the capacity of {ARTICLE} neurons in use:"
+    return "\n".join([title, "", *lines])
 
 
 def report_choices(results: Results) -> str:
