@@ -198,12 +198,21 @@ def problems(draw: Any) -> dict[str, Any]:
     }
 
 
-@given(problems(), st.integers(0, 9), st.booleans(), st.integers(1, 4))
+@given(
+    problems(),
+    st.fixed_dictionaries(
+        {
+            "seed": st.integers(0, 9),
+            "restarts": st.booleans(),
+            "draws": st.integers(1, 4),
+            "steer": st.booleans(),
+            "margin": st.sampled_from([1, 2, 20, 60]),
+        }
+    ),
+)
 @settings(quiet, max_examples=300)
-def test_any_problem_compact(
-    problem: dict[str, Any], seed: int, restarts: bool, draws: int
-) -> None:
-    check(**problem, seed=seed, restarts=restarts, draws=draws)
+def test_any_problem_compact(problem: dict[str, Any], choices: dict[str, Any]) -> None:
+    check(**problem, **choices)
 
 
 @given(problems())
@@ -346,8 +355,25 @@ def test_bad_choices() -> None:
 
 @given(st.integers(1, 500), st.integers(1, 30), st.integers(1, 30), st.integers(1, 12))
 def test_suggested_sizes_fit(points: int, a1: int, a2: int, outputs: int) -> None:
-    for size in sizes_that_fit(points, a1, a2, outputs):
+    sizes = sizes_that_fit(points, a1, a2, outputs)
+    assert len(set(sizes)) == len(sizes)
+    for size in sizes:
         assert capacity(*size, outputs) >= points
+
+
+def test_every_choice_is_made() -> None:
+    """None of the settings is ignored, and tight c_j are smaller ones."""
+    rng = random.Random(2)
+    x, y = rng.sample(range(10**6), 100), rng.choices(range(10), k=100)
+    default = memorize(x, y, 10, 10)
+    for choice in ({"steer": False}, {"margin": 1}):
+        tried = memorize(x, y, 10, 10, **choice)  # type: ignore[arg-type]
+        assert tried.w2 != default.w2
+    starts = [
+        max(abs(b * w) for b, w in zip(network.b2, network.w3[0], strict=True))
+        for network in (default, tried)
+    ]
+    assert starts[0] < starts[1]
 
 
 def test_a_bad_question() -> None:

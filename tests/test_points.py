@@ -128,6 +128,16 @@ def test_bad_numbers(file: Path, options: list[str], message: str, capsys) -> No
     assert message in capsys.readouterr().err
 
 
+def test_an_interruption_is_one_line(file: Path, capsys, monkeypatch) -> None:
+    def interrupted(*arguments, **keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("papernets.memorization.memorize", interrupted)
+    assert memorize(file) == 130
+    assert capsys.readouterr().err == "interrupted; no network was written\n"
+    assert not file.with_name("net.json").exists()
+
+
 def test_the_example_in_the_help(file: Path, monkeypatch, capsys) -> None:
     with pytest.raises(SystemExit):
         parser().parse_args(["memorize", "--help"])

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.command(options)
     except KeyboardInterrupt:
-        print("interrupted; the same command continues the run", file=sys.stderr)
+        print(f"interrupted; {options.interrupted}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -97,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    top.set_defaults(interrupted="the same command continues the run")
     commands = top.add_subparsers(required=True, metavar="command")
 
     listing = commands.add_parser(
@@ -156,7 +157,7 @@ def parser() -> argparse.ArgumentParser:
         "--method", choices=("compact", "inoue2019"), default="compact"
     )
     memorize.add_argument("--seed", type=int, default=0, help="of the projection")
-    memorize.set_defaults(command=memorize_points)
+    memorize.set_defaults(command=memorize_points, interrupted="no network was written")
 
     results = commands.add_parser("results", help="a table of run records")
     results.add_argument("folder", type=Path, nargs="?", default=Path("results"))
