@@ -15,7 +15,7 @@ STORED = stored()
 
 
 def test_numbers_are_stored_for_every_network_and_no_other() -> None:
-    assert STORED.keys() == INSTANCES.keys()
+    assert STORED.keys() == INSTANCES.keys(), "run tests/model_numerics.py"
 
 
 @pytest.mark.parametrize("key", INSTANCES)
