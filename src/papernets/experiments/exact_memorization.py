@@ -434,11 +434,14 @@ def report_shapes(results: Results) -> str:
     lines = []
     for label, part in table.groupby("condition", sort=False):
         fit = [name for name in FORMATS if (part[f"{name}_wrong"] == 0).all()]
-        enough = f"{join(fit)} suffice{'s' if len(fit) == 1 else ''}"
+        enough = (
+            f"{join(fit)} suffice{'s' if len(fit) == 1 else ''}"
+            if fit
+            else "no native format suffices"
+        )
         lines.append(
-            f"- {label}: {mean_and_std(part.bits_needed, 1)} bits; "
-            f"{enough if fit else 'no native format suffices'} with each of "
-            f"{count(len(part), 'projection')}."
+            f"- {label}: {mean_and_std(part.bits_needed, 1)} bits; {enough} with each "
+            f"of {count(len(part), 'projection')}."
         )
     accuracy = percent(table.test_accuracy.dropna())
     return "\n".join(
@@ -481,8 +484,8 @@ def report_choices(results: Results) -> str:
         wrong = int(part.float64_wrong.max())
         lines.append(
             f"- {label}: largest error of float64 $10^{{{errors.mean():.1f}}}$ (mean "
-            f"of the logarithms, {count(len(part), 'seed')}), at most "
-            f"{count(wrong, 'wrong answer')}"
+            f"of the logarithms, {count(len(part), 'seed')}), "
+            f"{'up to ' if wrong else ''}{count(wrong, 'wrong answer')}"
             + (f", {count(overflows, 'overflow')}." if overflows else ".")
         )
     return "\n".join(lines)
