@@ -125,7 +125,7 @@ def test_sentences_on_growth(results: Results) -> None:
     slope = ((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum()
     text = chapter.report_growth(results)
     assert f"takes {published[-1][2]:.0f} s" in text
-    assert f"grows as $a^{{{slope:.1f}}}$" in text
+    assert f"grows as a<sup>{slope:.1f}</sup>" in text
     assert f"{compact[-1][2]:.1f} s at 150 × 150" in text
     assert f"{compact[-1][3]:,} bits" in text
 
@@ -163,7 +163,7 @@ def test_sentences_on_precision(results: Results) -> None:
     text = chapter.report_choices(results)
     for label, tasks in chapter.choices().items():
         errors = [math.log10(v) for v in values_of(tasks, "float64_error")]
-        assert f"{label}: largest error of float64 $10^{{{np.mean(errors):.1f}" in text
+        assert f"{label}: largest error of float64 10<sup>{np.mean(errors):.1f}" in text
 
 
 def test_sentences_on_methods(results: Results) -> None:

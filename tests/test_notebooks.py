@@ -46,6 +46,11 @@ def faults(path: Path) -> list[str]:
             "writes to stderr": any(
                 out.get("name") == "stderr" for out in cell.outputs
             ),
+            # Pages render mathematics in text cells, not in what a cell displays.
+            "displays mathematics": any(
+                "$" in out.get("data", {}).get("text/markdown", "")
+                for out in cell.outputs
+            ),
         }
         found += [f"code cell {count} {text}" for text, bad in problems.items() if bad]
     return found

@@ -360,7 +360,7 @@ def percent(values: pd.Series) -> str:
 
 def count(number: int, noun: str) -> str:
     """ "no seeds", "1 seed", "2 seeds"."""
-    return f"{number or 'no'} {noun}{'s' if number != 1 else ''}"
+    return f"{f'{number:,}' if number else 'no'} {noun}{'s' if number != 1 else ''}"
 
 
 def power(table: pd.DataFrame, column: str) -> float:
@@ -394,12 +394,12 @@ def report_growth(results: Results) -> str:
     hours = last.built_seconds * (100 / last.side) ** slow / 3600
     return (
         f"The published arithmetic takes {last.built_seconds:.0f} s of processor time "
-        f"at {last.side:.0f} × {last.side:.0f} and grows as $a^{{{slow:.1f}}}$: about "
-        f"{hours:.0f} hours for 100 × 100. The compact form takes "
+        f"at {last.side:.0f} × {last.side:.0f} and grows as a<sup>{slow:.1f}</sup>: "
+        f"about {hours:.0f} hours for 100 × 100. The compact form takes "
         f"{same.built_seconds:.2f} s there, and {largest.built_seconds:.1f} s at "
-        f"{largest.side:.0f} × {largest.side:.0f}, growing as $a^{{{fast:.1f}}}$; its "
-        f"longest numerator then has {largest.longest_bits:,.0f} bits. Both methods "
-        "ran in one process, on the same points."
+        f"{largest.side:.0f} × {largest.side:.0f}, growing as a<sup>{fast:.1f}</sup>; "
+        f"its longest numerator then has {largest.longest_bits:,.0f} bits. Both "
+        "methods ran in one process, on the same points."
     )
 
 
@@ -440,8 +440,8 @@ def report_shapes(results: Results) -> str:
             else "no native format suffices"
         )
         lines.append(
-            f"- {label}: {mean_and_std(part.bits_needed, 1)} bits; {enough} with each "
-            f"of {count(len(part), 'projection')}."
+            f"- {label}: {mean_and_std(part.bits_needed, 1)} bits; {enough} for all of "
+            f"{count(len(part), 'projection')}."
         )
     accuracy = percent(table.test_accuracy.dropna())
     return "\n".join(
@@ -483,8 +483,8 @@ def report_choices(results: Results) -> str:
         overflows = int(part.float64_error.isna().sum())
         wrong = int(part.float64_wrong.max())
         lines.append(
-            f"- {label}: largest error of float64 $10^{{{errors.mean():.1f}}}$ (mean "
-            f"of the logarithms, {count(len(part), 'seed')}), "
+            f"- {label}: largest error of float64 10<sup>{errors.mean():.1f}</sup> "
+            f"(mean of the logarithms, {count(len(part), 'seed')}), "
             f"{'up to ' if wrong else ''}{count(wrong, 'wrong answer')}"
             + (f", {count(overflows, 'overflow')}." if overflows else ".")
         )
