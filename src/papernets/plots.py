@@ -448,7 +448,7 @@ def bits_needed(
             axis.set_xscale("log")
         axis.set(xlabel=label, ylabel="bits needed" if axis is axes[0, 0] else "")
         if table.line.nunique() > 1:
-            axis.legend(loc="upper left", fontsize=7)
+            axis.legend(loc="best", fontsize=7)
     return figure
 
 
