@@ -188,7 +188,9 @@ def test_sentences_on_learning(results: Results) -> None:
         for optimizer in chapter.OPTIMIZERS:
             right = values_of(study[f"{optimizer}, {inputs}, 100%"], "right")
             shown = f"{spread([100 * v for v in right])} %"
-            assert f"{optimizer} {shown}" in line
+            near = values_of(study[f"{optimizer}, {inputs}, 100%"], "near")
+            within = f"{spread([100 * v for v in near])} % within 0.01"
+            assert f"{optimizer} {shown} ({within})" in line
             mine = values_of(chapter.own_labels()[f"{optimizer}, {inputs}"], "right")
             expected = f"{spread([100 * v for v in mine])} % right with the images' own"
             assert f"- {inputs}, {optimizer}: {expected} labels, {shown}" in own

@@ -16,6 +16,7 @@ import pandas as pd
 
 from papernets.experiments import Measurements, Results, mean_and_std
 from papernets.experiments.memorization_measures import (
+    NEAR,
     constructed,
     growth,
     headline,
@@ -500,7 +501,7 @@ def report_learning(results: Results) -> str:
         if part.empty:
             continue
         found = [
-            f"{optimizer} {percent(runs.right)}"
+            f"{optimizer} {percent(runs.right)} ({percent(runs.near)} within {NEAR})"
             for optimizer, runs in part.groupby("optimizer", sort=False)
         ]
         lines.append(
@@ -513,7 +514,7 @@ def report_learning(results: Results) -> str:
             *lines,
             "",
             f"The construction gives all {built.exact.iloc[0]:,} points exactly in "
-            f"every case, in {built.built_seconds.max():.1f} s at most.",
+            f"every case, in {built.built_seconds.max():.2f} s at most.",
         ]
     )
 
