@@ -27,6 +27,7 @@ CASES: dict[str, dict[str, Any]] = {
     "without normalization": {"name": "mlp10", "width": 24, "activation": "relu"},
     "batch normalization": {"name": "mlp10", "width": 24, "norm": "batch"},
     "stochastic depth": {"name": "stochastic_depth110", "depth": 8, "width": 4},
+    "averages made anew": {"name": "resnet20", "depth": 8, "width": 4},
 }
 
 
@@ -38,7 +39,9 @@ def trained(case: str, parts: int = 1) -> dict[str, list[float]]:
     model = models.create(
         arguments.pop("name"), in_channels=1, image_size=8, **arguments
     )
-    result = fit(model, digits, RECIPE.but(batch_parts=parts), seed=1)
+    anew = 3 if case == "averages made anew" else 0
+    recipe = RECIPE.but(batch_parts=parts, norm_batches=anew)
+    result = fit(model, digits, recipe, seed=1)
     return result.curves | {"test_loss": [result.test_loss or 0.0]}
 
 

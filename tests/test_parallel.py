@@ -66,6 +66,13 @@ def test_batch_normalization_sees_the_part_of_its_process(together: dict) -> Non
     assert curves != pytest.approx(trained(case, 1)["train_loss"], rel=TOLERANCE)
 
 
+def test_averages_of_all_processes_are_one(together: dict) -> None:
+    case = "averages made anew"
+    alone = trained(case, 2)
+    for name in ("validation_loss", "test_loss"):
+        assert together[case][name] == pytest.approx(alone[name], rel=TOLERANCE), name
+
+
 def command(out: Path, *arguments: str) -> list[str]:
     return torchrun(
         *("-m", "papernets.cli", "train", "mlp10", "--recipe", "plain_sgd"),

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from filelock import FileLock
 from torch import nn
 
 import interruption
-from papernets import data, records, training
+from papernets import data, models, records, training
 from papernets.complexity import profile
+from papernets.feed import Feed
 from papernets.provenance import source_checksum
 from papernets.recipes import Recipe
 from papernets.records import Run
@@ -103,7 +105,7 @@ def test_clipping_bounds_the_step(digits: data.Dataset) -> None:
 @pytest.mark.parametrize("scaling", ["standardize", "unit"])
 def test_feed_serves_scaled_pixels(digits: data.Dataset, scaling: str) -> None:
     recipe = Recipe(name="r", epochs=1, batch_size=64, lr=1, scaling=scaling)
-    feed = training.Feed(digits.train, digits, recipe, torch.device("cpu"))
+    feed = Feed(digits.train, digits, recipe, torch.device("cpu"))
     images, labels = zip(*feed.epoch(seed=1), strict=True)
     assert len(images) == feed.steps == 1257 // 64
     first = next(feed.in_order())[0]
@@ -129,7 +131,7 @@ def test_feed_serves_scaled_pixels(digits: data.Dataset, scaling: str) -> None:
 
 def test_an_image_can_be_scaled_by_itself(digits: data.Dataset) -> None:
     recipe = Recipe(name="r", epochs=1, batch_size=64, lr=1, scaling="per_image")
-    feed = training.Feed(digits.train, digits, recipe, torch.device("cpu"))
+    feed = Feed(digits.train, digits, recipe, torch.device("cpu"))
     images = next(feed.in_order())[0]
     original = digits.train.images[:1000].double()
     for image, pixels in zip(images[:20], original, strict=False):
@@ -140,7 +142,7 @@ def test_an_image_can_be_scaled_by_itself(digits: data.Dataset) -> None:
 
 def test_images_can_be_drawn_with_replacement(digits: data.Dataset) -> None:
     recipe = Recipe(name="r", epochs=1, batch_size=1, lr=1, sampling="with_replacement")
-    feed = training.Feed(digits.train, digits, recipe, torch.device("cpu"))
+    feed = Feed(digits.train, digits, recipe, torch.device("cpu"))
     draws = [feed.drawn(torch.Generator().manual_seed(seed)) for seed in range(40)]
     counts = torch.bincount(torch.cat(draws), minlength=len(digits.train)).float()
     assert len(draws[0]) == len(digits.train)
@@ -170,6 +172,48 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(digits: data.Dataset) -
     model = nn.Sequential(nn.Flatten(), norm, nn.Linear(64, 10))
     training.fit(model.train(), digits, whole.but(batch_parts=4))
     assert sizes[: 4 * (1257 // 300)] == [75] * 16
+
+
+def test_averages_made_anew_are_those_of_the_batches(digits: data.Dataset) -> None:
+    """Means and unbiased variances over the batches; training itself is untouched."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(1)
+    model = nn.Sequential(norm, nn.Flatten(), nn.Dropout(), nn.Linear(64, 10))
+    feed = Feed(digits.train, digits, RECIPE.but(norm_batches=4), torch.device("cpu"))
+    norm.running_mean.fill_(7)  # type: ignore[union-attr]
+    training.average_norms_anew(model, feed, epoch=2, seed=3)
+    (entropy,) = np.random.SeedSequence([3, 2, 1]).generate_state(1, np.uint32)
+    batches = [images for images, _ in islice(feed.epoch(int(entropy)), 4)]
+    means = torch.stack([batch.mean() for batch in batches])
+    variances = torch.stack([batch.var() for batch in batches])
+    assert norm.running_mean.item() == pytest.approx(means.mean().item())
+    assert norm.running_var.item() == pytest.approx(variances.mean().item())
+    assert norm.momentum == 0.1
+
+
+def test_averages_made_anew_change_scores_only(digits: data.Dataset) -> None:
+    curves = []
+    for number in (0, 2):
+        torch.manual_seed(0)
+        model = models.create("resnet20", in_channels=1, depth=8, width=4)
+        recipe = RECIPE.but(norm_batches=number)
+        curves.append(training.fit(model, digits, recipe).curves)
+    assert curves[0]["train_loss"] == curves[1]["train_loss"]
+    assert curves[0]["validation_loss"] != curves[1]["validation_loss"]
+
+
+def test_paths_left_out_at_random_are_scored_with_averages_of_the_whole(
+    digits: data.Dataset,
+) -> None:
+    """With the averages of drop-path a fractal network scores worse than it fits."""
+    accuracy = {}
+    for number in (0, 5):
+        torch.manual_seed(0)
+        model = models.create("fractalnet20", in_channels=1, width=4, columns=2)
+        recipe = RECIPE.but(epochs=8, lr=0.05, norm_batches=number)
+        curves = training.fit(model, digits, recipe).curves
+        accuracy[number] = curves["validation_accuracy"][-1]
+    assert accuracy[5] > accuracy[0] + 0.1
 
 
 def test_rmsprop_is_that_of_the_inception_papers(digits: data.Dataset) -> None:

@@ -70,6 +70,14 @@ def summed(*values: Tensor) -> list[float]:
     return together.tolist()
 
 
+def average(*values: Tensor) -> None:
+    """Replace tensors by their means over all processes, in place."""
+    size = rank_and_size()[1]
+    for value in values if size > 1 else ():
+        dist.all_reduce(value)
+        value /= size
+
+
 def decided(by_first: bool, device: torch.device | str = "cpu") -> bool:
     """What the first process decides, in all of them."""
     if rank_and_size()[1] == 1:

@@ -44,6 +44,9 @@ class Recipe:
     batch_parts: Annotated[int, Field(ge=1)] = (
         1  # passes of a batch; BN sees one of them
     )
+    # Batches from which BN's running averages are made anew before every scoring. Where
+    # training leaves out layers at random, its own averages are not those of the whole.
+    norm_batches: Annotated[int, Field(ge=0)] = 0
 
     # "with_replacement": a random class, then any of its images, as often as there are
     # images to draw in an epoch.
@@ -140,7 +143,7 @@ PLAIN_SGD = Recipe(
 
 # One recipe for all networks of the survey: SGD whose rate rises for a sixth of the run
 # and then falls to zero, with clipped gradients, because five of the networks have no
-# normalisation.
+# normalisation, and averages made anew, because five leave out layers in training.
 COMMON = Recipe(
     name="common",
     epochs=30,
@@ -151,6 +154,7 @@ COMMON = Recipe(
     schedule="one_cycle",
     warmup_epochs=5.0,
     clip_grad_norm=1.0,
+    norm_batches=20,
     crop_padding=4,
     flip=True,
     precision="bf16",

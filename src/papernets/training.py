@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from papernets import complexity, models, parallel, records
 from papernets.data import Dataset, load
@@ -139,6 +141,8 @@ def fit(
             except DivergedError:
                 state.status = "diverged"
             else:
+                if recipe.norm_batches:
+                    average_norms_anew(model, feeds["train"], state.epochs, seed)
                 scored = ["validation", "test"] if test_every_epoch else ["validation"]
                 for name in scored:
                     loss, accuracy = evaluate(scored_model, feeds[name])
@@ -216,6 +220,33 @@ def train_epoch(
         "seconds": seconds,
         "images_per_second": images_seen / seconds,
     }
+
+
+@torch.no_grad()
+def average_norms_anew(model: nn.Module, feed: Feed, epoch: int, seed: int) -> None:
+    """Replace the running averages of batch normalization by those of some batches.
+
+    The means over `Recipe.norm_batches` training batches, with everything else as in
+    evaluation (Wu & Johnson, arXiv:2105.07576, section 3). The averages of training are
+    wrong where it leaves out paths, blocks or units at random.
+    """
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    model.eval()
+    for norm in norms:
+        norm.train()
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean of all batches
+    (entropy,) = np.random.SeedSequence([seed, epoch, 1]).generate_state(1, np.uint32)
+    for images, _ in islice(feed.epoch(int(entropy)), feed.recipe.norm_batches):
+        for part in images.chunk(feed.recipe.batch_parts):
+            with precision(feed.recipe, images.device):
+                model(part)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        parallel.average(norm.running_mean, norm.running_var)
 
 
 @torch.inference_mode()
