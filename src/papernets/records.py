@@ -14,6 +14,7 @@ import re
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,7 +43,7 @@ class Run:
     seed: int
     test_every_epoch: bool = False  # record a test curve; no choice is made by it
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Twelve hexadecimal digits; labels (experiment, recipe name) do not count.
 
@@ -68,7 +69,7 @@ class Measurement:
     dataset: str | None = None  # loaded, it is the function's first argument
     seed: int = 0
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Twelve hexadecimal digits."""
         return digest(changed_settings(self))
@@ -324,18 +325,21 @@ def row(record: RunRecord) -> dict[str, Any]:
         "parameters": record.parameters,
         "macs": record.macs,
         **origin(record),
-        **{f"recipe.{name}": value for name, value in asdict(run.recipe).items()},
+        **{f"recipe.{f.name}": getattr(run.recipe, f.name) for f in fields(Recipe)},
         **{f"model.{name}": value for name, value in run.model_args.items()},
     }
 
 
 def load_curves(source: Path | Iterable[Record]) -> pd.DataFrame:
     """One row per run and epoch (counted from 1); joins with `load` on `key`."""
-    rows = []
+    names = [f.name for f in fields(Curves)]
+    columns: dict[str, list[Any]] = {name: [] for name in ("key", "epoch", *names)}
     for record in runs_in(source):
-        columns = {f.name: getattr(record.curves, f.name) for f in fields(Curves)}
-        frame = pd.DataFrame({k: v for k, v in columns.items() if v})
-        frame.insert(0, "epoch", range(1, len(frame) + 1))
-        frame.insert(0, "key", record.run.key)
-        rows.append(frame)
-    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+        epochs = len(record.curves.train_loss)
+        columns["key"] += [record.run.key] * epochs
+        columns["epoch"] += range(1, epochs + 1)
+        for name in names:
+            columns[name] += getattr(record.curves, name) or [None] * epochs
+    known = {name for name in names if any(v is not None for v in columns[name])}
+    kept = ("key", "epoch", *(name for name in names if name in known))
+    return pd.DataFrame({name: columns[name] for name in kept} if known else {})
