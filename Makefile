@@ -59,8 +59,9 @@ clean: ## remove everything that was built, but not .venv
 	rm -rf _build book/_static/mathjax book/models book/models.md .coverage
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-lint: $(INSTALLED) ## check: ruff's rules
+lint: $(INSTALLED) ## check: ruff's rules, and the spelling
 	$(RUN) ruff check .
+	$(RUN) codespell_lib *.md *.toml benchmarks book notebooks src tests
 
 format-check: $(INSTALLED) ## check: ruff's format
 	$(RUN) ruff format --check .
