@@ -1,0 +1,207 @@
+"""What each chapter found, in a few sentences that the front page prints.
+
+A sentence whose records do not exist reads "not run yet"; one with fewer seeds than
+planned says so. A new chapter adds a function here.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+import pandas as pd
+
+from papernets.experiments import (
+    AnyStudy,
+    Results,
+    batch_norm,
+    compare,
+    exact_memorization,
+    mean_and_std,
+    pi_net,
+)
+from papernets.experiments import batch_norm_reports as reports
+
+
+class NotRunError(Exception):
+    """A condition has no records yet."""
+
+
+def column(
+    results: Results, study: AnyStudy, condition: str, name: str = "test_accuracy"
+) -> pd.Series:
+    """One number per recorded seed of a condition, as `Results.table` has it.
+
+    Raises:
+        KeyError: the study has no such condition, or its records no such column.
+        NotRunError: the condition has no records.
+    """
+    only = {condition: study[condition]}
+    if not results.of(only):
+        raise NotRunError(condition)
+    return results.table(only)[name].astype(float)
+
+
+def percent(accuracies: pd.Series, digits: int = 2) -> str:
+    """ "70.13 ± 0.42 %" of fractions."""
+    return f"{mean_and_std(100 * accuracies, digits)} %"
+
+
+def seeds(made: Collection[pd.Series], planned: int) -> str:
+    """ "3 seeds" of one condition; "3 seeds each", "1 to 3 of 5 seeds each" of some."""
+    numbers = sorted(map(len, made))
+    text = " to ".join(dict.fromkeys([str(numbers[0]), str(numbers[-1])]))
+    if numbers[0] < planned:
+        text += f" of {planned}"
+    text += " seeds" if planned > 1 else " seed"
+    return f"{text} each" if len(numbers) > 1 else text
+
+
+def against(values: pd.Series, reference: pd.Series) -> str:
+    """ "1.8 points higher than", "a tie with"; of fractions."""
+    verdict = compare(100 * values, 100 * reference)
+    return f"{verdict} {'with' if verdict == 'a tie' else 'than'}"
+
+
+def joined(sentences: Mapping[str, Callable[[], str]]) -> str:
+    """The sentences, by subject; a subject without records is called "not run yet"."""
+
+    def texts() -> Iterator[str]:
+        for subject, sentence in sentences.items():
+            try:
+                yield sentence()
+            except NotRunError:
+                yield f"{subject}: not run yet."
+
+    return " ".join(texts())
+
+
+def find_pi_net(results: Results) -> str:
+    def article() -> str:
+        study = pi_net.article()
+        mnist, cifar = (column(results, study, c) for c in ("MNIST", "CIFAR-10"))
+        planned = len(study["CIFAR-10"])
+        return (
+            f"The article's network and recipe reach {percent(mnist)} on MNIST (the "
+            f"article: about 99 %) and {percent(cifar)} on CIFAR-10 (about 70 %; "
+            f"{seeds([mnist, cifar], planned)})."
+        )
+
+    def joins() -> str:
+        study, names = pi_net.joins(), ("product", "linear", "relu")
+        labels = [f"{pi_net.JOINS[name]}, 5 blocks" for name in names]
+        product, linear, relu = made = [column(results, study, la) for la in labels]
+        return (
+            f"After {pi_net.JOINS_EPOCHS} epochs on CIFAR-10 five products reach "
+            f"{percent(product)}: {against(product, linear)} the linear network "
+            f"({percent(linear)}) and {against(product, relu)} ReLU ({percent(relu)}; "
+            f"{seeds(made, len(study[labels[0]]))})."
+        )
+
+    def cure() -> str:
+        study = pi_net.cure()
+        if not results.of(study):
+            raise NotRunError("cure")
+        best = pi_net.best_condition(results.table(study))
+        values = column(results, study, best)
+        return (
+            f"The best of {len(results.of(study))} ways to train them longer reaches "
+            f"{percent(values)} (*{best}*; {seeds([values], len(study[best]))})."
+        )
+
+    return joined(
+        {
+            "The article's figures": article,
+            "Products against other joins": joins,
+            "Longer training": cure,
+        }
+    )
+
+
+def find_batch_norm(results: Results) -> str:
+    def fractions(study: AnyStudy, network: str) -> dict[str, pd.Series]:
+        """Test accuracies at the best learning rate, by activation."""
+        if not results.of(study):
+            raise NotRunError(network)
+        table, found = reports.by_network(results.table(study)), {}
+        for activation in batch_norm.ACTIVATIONS:
+            part = reports.of(table, activation, network)
+            if part.empty:
+                raise NotRunError(f"{activation}, {network}")
+            found[activation] = reports.at_best_rate(part).test / 100
+        return found
+
+    def grid() -> str:
+        study = batch_norm.grid()
+        with_, bare = (fractions(study, name) for name in ("with", "without"))
+        texts = [
+            f"the {activation} network {reports.verdict(100 * values)} "
+            f"({percent(values)}; with it {percent(with_[activation])})"
+            for activation, values in bare.items()
+        ]
+        number = seeds([*with_.values(), *bare.values()], batch_norm.SEEDS)
+        return (
+            "Ten hidden layers on MNIST without batch normalization, at the best of "
+            f"{len(batch_norm.RATES)} learning rates: {'; '.join(texts)}; {number}."
+        )
+
+    def careful() -> str:
+        found = fractions(batch_norm.cures(), reports.CAREFUL)
+        texts = [f"{percent(values)} ({name})" for name, values in found.items()]
+        return (
+            "From orthogonal initial weights, without any normalization, they reach "
+            f"{', '.join(texts)}."
+        )
+
+    return joined(
+        {"With and without normalization": grid, "Orthogonal initial weights": careful}
+    )
+
+
+def find_exact_memorization(results: Results) -> str:
+    def sizes() -> str:
+        study, shapes = exact_memorization.sizes(), exact_memorization.shapes()
+        images = next(label for label in study if "MNIST" in label)
+        shape = str(exact_memorization.ARTICLE)
+        built = column(results, study, images, "built_seconds")
+        bits = column(results, shapes, shape, "bits_needed")
+        return (
+            f"{exact_memorization.POINTS:,} MNIST images with ten outputs in {shape} "
+            f"neurons are represented exactly, in {mean_and_std(built, 0)} s of "
+            f"processor time; rounded, the network needs {mean_and_std(bits, 1)} bits "
+            f"to answer all of them ({seeds([bits], len(shapes[shape]))}), and float64 "
+            f"has {exact_memorization.FORMATS['float64']}."
+        )
+
+    def learning() -> str:
+        study = exact_memorization.learning()
+        made = {
+            inputs: column(results, study, f"Adam, {inputs}, 100%", "right")
+            for inputs in exact_memorization.INPUTS
+        }
+        texts = [f"{percent(v, 1)} ({inputs})" for inputs, v in made.items()]
+        number = seeds(made.values(), len(study["Adam, line, 100%"]))
+        return (
+            "Where the construction fits every point, Adam answers, by what the network "
+            f"sees of an image, {', '.join(texts)}; {number}."
+        )
+
+    return joined({"The article's sizes": sizes, "Training": learning})
+
+
+FINDINGS: Mapping[str, Callable[[Results], str]] = {
+    "pi_net": find_pi_net,
+    "exact_memorization": find_exact_memorization,
+    "batch_norm": find_batch_norm,
+}
+
+
+def finding(chapter: str, results: Results) -> str:
+    """What the records of a chapter say, in Markdown.
+
+    Raises:
+        ValueError: the chapter has no function here.
+    """
+    if chapter not in FINDINGS:
+        raise ValueError(
+            f"the front page has nothing to say about {chapter!r}: write a function in "
+            "papernets/experiments/findings.py and name it in FINDINGS"
+        )
+    return FINDINGS[chapter](results)
