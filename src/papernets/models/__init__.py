@@ -2,6 +2,7 @@
 
 from papernets.models import (
     batch_norm,
+    controls,
     densenet,
     fractalnet,
     googlenet,
@@ -42,6 +43,7 @@ __all__ = [
     "PaperCard",
     "batch_norm",
     "card",
+    "controls",
     "create",
     "densenet",
     "fit_budget",

@@ -43,6 +43,8 @@ class StochasticDepth(ResNet):
             the image is halved. A fraction of a channel gives the last blocks of a
             stage one more.
         survival: probability that the last block survives.
+        decay: "linear" falls from 1 at the image to `survival`, block by block;
+            "constant" gives all blocks the last one's probability.
 
     Shape: float (N, in_channels, H, W) -> (N, num_classes).
     """
@@ -55,16 +57,21 @@ class StochasticDepth(ResNet):
         depth: int = 110,
         width: float = 16,
         survival: float = 0.5,
+        decay: str = "linear",
     ) -> None:
+        if decay not in ("linear", "constant"):
+            raise ValueError(f"decay {decay!r} is neither linear nor constant")
         if not 0 < survival <= 1:
             raise ValueError(f"survival is {survival}; it must be in (0, 1]")
-        self.survival = survival
+        self.survival, self.decay = survival, decay
         super().__init__(in_channels, num_classes, depth=depth, width=width)
 
     def block(
         self, in_channels: int, channels: int, stride: int, number: int, blocks: int
     ) -> nn.Module:
-        survival = linear_survival(number, blocks, self.survival)
+        survival = self.survival
+        if self.decay == "linear":
+            survival = linear_survival(number, blocks, survival)
         return StochasticBlock(in_channels, channels, stride, survival)
 
 

@@ -9,6 +9,7 @@ author's shortcuts, which pad new channels with zeros instead of projecting.
 Deviations: none in the architecture.
 """
 
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
@@ -27,7 +28,8 @@ def is_survey(variant: str) -> bool:
 class WideBlock(nn.Module):
     """x + F(a(x)), F = conv3x3, BN, ReLU, dropout, conv3x3, a = BN, ReLU.
 
-    Where the shape changes, conv1x1(a(x)) replaces x, or x padded with zeros does.
+    F has two convolutions unless told otherwise, with BN, ReLU and dropout between any
+    two. Where the shape changes, conv1x1(a(x)) replaces x, or x padded with zeros does.
     """
 
     def __init__(
@@ -39,16 +41,20 @@ class WideBlock(nn.Module):
         *,
         zero_pad: bool,
         dropout: float,
+        convs: int = 2,
     ) -> None:
         super().__init__()
         self.activation = nn.Sequential(nn.BatchNorm2d(in_channels), nn.ReLU())
-        self.branch = nn.Sequential(
-            conv3x3(in_channels, inner, stride),
-            nn.BatchNorm2d(inner),
-            nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
-            conv3x3(inner, channels),
-        )
+        widths = [in_channels, *[inner] * (convs - 1), channels]
+        layers: list[nn.Module] = [conv3x3(in_channels, widths[1], stride)]
+        for before, after in pairwise(widths[1:]):
+            layers += [
+                nn.BatchNorm2d(before),
+                nn.ReLU(inplace=True),
+                nn.Dropout(dropout),
+                conv3x3(before, after),
+            ]
+        self.branch = nn.Sequential(*layers)
         same = stride == 1 and in_channels == channels
         self.projects = not (same or zero_pad)
         self.shortcut: nn.Module = nn.Identity()
@@ -64,17 +70,18 @@ class WideBlock(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """conv3x3; 3 stages of (depth - 4) / 6 blocks; BN, ReLU; average; linear.
+    """conv3x3; 3 stages of (depth - 4) / (3 convs) blocks; BN, ReLU; average; linear.
 
     Args:
         in_channels: channels of the images.
         num_classes: number of logits.
-        depth: 6n + 4 layers.
+        depth: 6n + 4 layers, with other blocks 3 `convs` n + 4.
         widen: the paper's k; stages are 16k, 32k and 64k channels wide, and the image
             is halved before the second and the third. Widths that are not whole are
             rounded down, and the inner layer of every block takes up the rest, so
             that sizes are dense.
         dropout: probability of dropping a unit between the convolutions of a block.
+        convs: convolutions of a block, the paper's B(3), B(3,3), B(3,3,3), ...
         variant: "paper" projects where the shape changes, "survey" pads with zeros.
 
     Shape: float (N, in_channels, H, W) -> (N, num_classes).
@@ -89,17 +96,20 @@ class WideResNet(nn.Module):
         widen: float = 10,
         dropout: float = 0.0,
         variant: str = "paper",
+        convs: int = 2,
     ) -> None:
         super().__init__()
-        if depth < 10 or depth % 6 != 4:
-            raise ValueError(f"depth is {depth}; it must be 6n + 4, for example 28")
+        if convs < 1:
+            raise ValueError(f"convs is {convs}; a block has at least 1 convolution")
+        blocks, rest = divmod(depth - 4, 3 * convs)
+        if blocks < 1 or rest:
+            raise ValueError(f"depth is {depth}; it must be {3 * convs}n + 4")
         zero_pad = is_survey(variant)
         self.stem = conv3x3(in_channels, 16)
         channels, before, stages = 16, 16.0, []
         for stage in range(3):
             width = 16 * widen * 2**stage
             out = max(1, int(width))
-            blocks = (depth - 4) // 6
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
                 inner = inner_width((before, width), (channels, out), block / blocks)
@@ -108,6 +118,7 @@ class WideResNet(nn.Module):
                         *(channels, inner, out, stride),
                         zero_pad=zero_pad and out >= channels,  # else nothing to pad
                         dropout=dropout,
+                        convs=convs,
                     )
                 )
                 channels, before = out, width

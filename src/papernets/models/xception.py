@@ -7,6 +7,7 @@ Built here: the network of the paper's figure 5, 36 convolution layers in 14 mod
 Deviations: the default plan strides less, for 32x32 images; He initialisation.
 """
 
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -37,7 +38,8 @@ class SeparableBlock(nn.Module):
     """shortcut(x) + F(x), F = (ReLU, separable conv) for each width, max-pool.
 
     The shortcut is conv1x1, BN where the width or the size changes, else x. With
-    `first_relu=False` F starts with a separable convolution.
+    `first_relu=False` F starts with a separable convolution; with `residual=False` the
+    block is F alone.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class SeparableBlock(nn.Module):
         stride: int = 1,
         *,
         first_relu: bool = True,
+        residual: bool = True,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -55,7 +58,10 @@ class SeparableBlock(nn.Module):
         if stride > 1:
             layers.append(nn.MaxPool2d(3, stride, 1))
         self.branch = nn.Sequential(*layers[0 if first_relu else 1 :])
+        self.residual = residual
         self.shortcut: nn.Module = nn.Identity()
+        if not residual:
+            return
         if stride > 1 or in_channels != widths[-1]:
             self.shortcut = nn.Sequential(
                 nn.Conv2d(in_channels, widths[-1], 1, stride, bias=False),
@@ -63,6 +69,8 @@ class SeparableBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        if not self.residual:
+            return self.branch(x)
         return self.shortcut(x) + self.branch(x)
 
 
@@ -75,6 +83,8 @@ class Xception(nn.Module):
         plan: "S8" takes 32x32 images through the middle flow as 8x8 maps; "S4" as
             16x16; "299" is the paper's (19x19 of 299x299 images).
         width: multiplies all channels (paper: 1).
+        residual: False leaves out the shortcuts of all modules (the paper's figure 9
+            compares both).
 
     Shape: float (N, in_channels, H, W) -> (N, num_classes). Plan "299" needs sides of
     at least 7.
@@ -87,6 +97,7 @@ class Xception(nn.Module):
         *,
         plan: str = "S8",
         width: float = 1.0,
+        residual: bool = True,
     ) -> None:
         super().__init__()
         first, stride1, stride2, pad, self.smallest = choose("plan", plan, PLANS)
@@ -94,18 +105,20 @@ class Xception(nn.Module):
         def w(channels: int) -> int:
             return max(1, round(width * channels))
 
+        block = partial(SeparableBlock, residual=residual)
+
         self.entry_flow = nn.Sequential(
             conv_bn_relu(in_channels, w(32), 3, first, pad),
             conv_bn_relu(w(32), w(64), 3, 1, pad),
-            SeparableBlock(w(64), (w(128), w(128)), stride1, first_relu=False),
-            SeparableBlock(w(128), (w(256), w(256)), stride2),
-            SeparableBlock(w(256), (w(728), w(728)), 2),
+            block(w(64), (w(128), w(128)), stride1, first_relu=False),
+            block(w(128), (w(256), w(256)), stride2),
+            block(w(256), (w(728), w(728)), 2),
         )
         self.middle_flow = nn.Sequential(
-            *(SeparableBlock(w(728), (w(728),) * 3) for _ in range(8))
+            *(block(w(728), (w(728),) * 3) for _ in range(8))
         )
         self.exit_flow = nn.Sequential(
-            SeparableBlock(w(728), (w(728), w(1024)), 2),
+            block(w(728), (w(728), w(1024)), 2),
             separable_conv(w(1024), w(1536)),
             nn.ReLU(),
             separable_conv(w(1536), w(2048)),
