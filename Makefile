@@ -57,6 +57,7 @@ lock: $(INSTALLED) ## resolve newer versions of everything but torch and torchvi
 
 clean: ## remove everything that was built, but not .venv
 	rm -rf _build book/_static/mathjax book/models book/models.md .coverage
+	rm -rf book/results_status* book/downloads book/downloads.md book/findings.md
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 lint: $(INSTALLED) ## check: ruff's rules, and the spelling

@@ -21,8 +21,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = "book/models"  # page and folder that book/model_pages.py writes
+RESULTS = "book/results_status"  # the same for book/results_pages.py
+DOWNLOADS = "book/downloads"  # the same for book/downloads.py
+REFERENCE = "book/reference"  # the same for book/api_pages.py
+GENERATED = (MODELS, RESULTS, DOWNLOADS, REFERENCE)
 CELL_TIMEOUT_SECONDS = 600
-JUPYTER_BOOK = "from jupyter_book.cli.main import main; main(prog_name='jupyter-book')"
+# The argument after the code is the folder of this file, which has Sphinx extensions.
+JUPYTER_BOOK = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "from jupyter_book.cli.main import main; main(prog_name='jupyter-book')"
+)
 MATHJAX_FILES = ("mathjax/tex-mml-chtml.js", "mathjax/output/chtml/fonts/woff-v2/")
 NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -152,6 +160,30 @@ def assert_pages_exist(pages: Sequence[str], folder: Path, *suffixes: str) -> No
         )
 
 
+def write_pages(root: Path) -> None:
+    """Write the pages of _toc.yml that are computed.
+
+    Those on models depend on the package alone and are kept until its source changes.
+    """
+    wanted = set(toc_pages(root)).intersection(GENERATED)
+    if MODELS in wanted and not (root / f"{MODELS}.md").is_file():
+        import model_pages
+
+        model_pages.write(root)
+    if RESULTS in wanted:
+        import results_pages
+
+        results_pages.write(root)
+    if DOWNLOADS in wanted:
+        import downloads
+
+        downloads.write(root)
+    if REFERENCE in wanted:
+        import api_pages
+
+        api_pages.write(root)
+
+
 def build_site(root: Path = ROOT) -> Path:
     """Build the book below `root`; return its first page.
 
@@ -166,10 +198,7 @@ def build_site(root: Path = ROOT) -> Path:
     for folder in ("html", "jupyter_execute", ".doctrees"):
         shutil.rmtree(build / folder, ignore_errors=True)
     which = "All notebooks" if drop_stale_cache(root) else "Notebooks with changed code"
-    if MODELS in toc_pages(root) and not (root / f"{MODELS}.md").is_file():
-        import model_pages
-
-        model_pages.write(root)
+    write_pages(root)
     pages = toc_pages(root)
     assert_pages_exist(pages, root, ".md", ".ipynb")
     print(
@@ -178,7 +207,8 @@ def build_site(root: Path = ROOT) -> Path:
     sys.stdout.flush()
     copy_mathjax(root / "book" / "_static")
 
-    command = [sys.executable, "-c", JUPYTER_BOOK, "build", "-W", "--keep-going", "."]
+    command = [sys.executable, "-c", JUPYTER_BOOK, str(Path(__file__).resolve().parent)]
+    command += ["build", "-W", "--keep-going", "."]
     if subprocess.run(
         command, cwd=root, env=kernel_environment(), stdout=subprocess.DEVNULL
     ).returncode:

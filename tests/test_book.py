@@ -51,11 +51,11 @@ def executions(book: Path) -> int:
 
 
 def test_pages_of_the_table_of_contents_have_sources() -> None:
-    """Beside those on models, which are written at each build."""
+    """Beside those that are computed, which are written at each build."""
     pages = build.toc_pages(build.ROOT)
     assert pages[0] == "book/index"
-    assert build.MODELS in pages
-    sources = [page for page in pages if not page.startswith(build.MODELS)]
+    assert set(build.GENERATED) <= set(pages)
+    sources = [page for page in pages if not page.startswith(build.GENERATED)]
     build.assert_pages_exist(sources, build.ROOT, ".md", ".ipynb")
 
 
