@@ -3,12 +3,13 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from papernets.records import Record
+    from papernets.sweep import Cluster
 
 EXAMPLES = """examples:
   papernets list                                   models, data sets, recipes, chapters
@@ -18,6 +19,8 @@ EXAMPLES = """examples:
       --recipe common --device cuda                one run on four devices
   papernets run pi_net --preset quick              a chapter's grid, in miniature
   papernets run pi_net --preset paper --jobs 2     the chapter's records, made anew
+  papernets run batch_norm --preset paper --slurm partition=cpu time=60 --group 20
+                                                   as jobs of a Slurm cluster
   papernets survey --plan full --budget-minutes 50 --device cuda --out runs
                                                    the survey's next runs, in that time
   papernets results results                        a table of run records
@@ -48,7 +51,11 @@ class UsageError(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0, 2 for bad input, 130 after Ctrl-C."""
+    """Run one command.
+
+    Returns:
+        0; 1 if runs failed on a cluster; 2 for bad input; 130 after Ctrl-C.
+    """
     # Read when PyTorch is imported, so it comes before any other import.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options = parser().parse_args(arguments)
@@ -61,8 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        from papernets.sweep import SweepError
+
         print(f"papernets: {one_line(error)}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, SweepError) else 2
     return 0
 
 
@@ -73,6 +82,7 @@ def one_line(error: Exception) -> str:
     from papernets.data import DataError
     from papernets.parallel import LostProcessError
     from papernets.records import RecordError
+    from papernets.sweep import SweepError
     from papernets.training import BusyError
 
     if isinstance(error, ValidationError):
@@ -81,7 +91,7 @@ def one_line(error: Exception) -> str:
         return f"{where} is {first['input']!r}: {first['msg']}"
     known = (
         *(UsageError, DataError, RecordError, BusyError, LostProcessError),
-        *(ValueError, OSError),
+        *(SweepError, ValueError, OSError),
     )
     if not isinstance(error, known):
         raise error
@@ -131,12 +141,14 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--study", action="append", help="only this one; may be repeated")
     run.add_argument("--jobs", type=int, default=1, help="runs side by side")
     add_execution(run)
+    add_cluster(run)
     run.set_defaults(command=run_chapter)
 
     survey = commands.add_parser("survey", help="the next runs of the survey's plan")
     survey.add_argument("--plan", default="equal", help="equal or full")
-    survey.add_argument("--budget-minutes", type=float, default=60, metavar="M")
+    survey.add_argument("--budget-minutes", type=float, metavar="M", help="default: 60")
     add_execution(survey)
+    add_cluster(survey)
     survey.set_defaults(command=carry_on_survey)
 
     memorize = commands.add_parser(
@@ -172,6 +184,46 @@ def add_execution(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
     command.add_argument("--threads", type=int, help="CPU threads of a run")
+
+
+def add_cluster(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--slurm",
+        nargs="*",
+        metavar="option=value",
+        help="as jobs of a Slurm cluster, with options of sbatch by their long names, "
+        "and time in minutes (60)",
+    )
+    command.add_argument(
+        "--group", type=int, default=1, help="runs in one job of Slurm; default: 1"
+    )
+    command.add_argument(
+        "--retries", type=int, default=3, help="of a failed run; default: 3"
+    )
+
+
+def cluster_of(options: argparse.Namespace) -> "Cluster | None":
+    """The cluster that `--slurm` asks for, if it does."""
+    from papernets.sweep import Cluster
+
+    if options.slurm is None:
+        return None
+    for name, least in (("group", 1), ("retries", 0)):
+        if getattr(options, name) < least:
+            raise UsageError(
+                f"--{name} is {getattr(options, name)}; it must be at least {least}"
+            )
+    pairs = [text.partition("=") for text in options.slurm]
+    for name, separator, value in pairs:
+        if not (name and separator and value):
+            raise UsageError(f"--slurm {name!r} is not of the form option=value")
+    job_name = f"papernets-{options.out.resolve().name}"
+    settings = {"job-name": job_name} | {n.replace("_", "-"): v for n, _, v in pairs}
+    options.interrupted = (
+        "the jobs stay in the queue, and the same command follows them again; "
+        f"`scancel --name={settings['job-name']}` ends them"
+    )
+    return Cluster(settings, group=options.group, retries=options.retries)
 
 
 def list_everything(options: argparse.Namespace) -> None:
@@ -233,9 +285,13 @@ def train_model(options: argparse.Namespace) -> None:
 def run_chapter(options: argparse.Namespace) -> None:
     from papernets import experiments
 
-    check_device(options.device)
+    cluster = cluster_of(options)
+    if not cluster:  # whose devices are elsewhere
+        check_device(options.device)
     if options.jobs < 1:
         raise UsageError(f"--jobs is {options.jobs}; it must be at least 1")
+    if cluster and options.jobs > 1:
+        raise UsageError("--jobs is for one machine; with --slurm, give --group")
     studies = experiments.chapter(options.chapter).studies(options.preset)
     for name in options.study or ():
         if name not in studies:
@@ -247,29 +303,43 @@ def run_chapter(options: argparse.Namespace) -> None:
         device=options.device,
         jobs=options.jobs,
         threads=options.threads,
+        cluster=cluster,
     )
+    show_progress(finished, len(tasks))
+
+
+def show_progress(finished: "Iterable[Record]", total: int) -> None:
     for number, record in enumerate(finished, 1):
-        print(f"[{number}/{len(tasks)}] {describe(record)}", flush=True)
+        print(f"[{number}/{total}] {describe(record)}", flush=True)
 
 
 def carry_on_survey(options: argparse.Namespace) -> None:
-    from papernets import training
+    from papernets import experiments, training
     from papernets.experiments import campaign, model_survey
 
-    check_device(options.device)
-    if not options.budget_minutes > 0:
-        raise UsageError(
-            f"--budget-minutes is {options.budget_minutes:g}; it must be positive"
-        )
-    training.tune_process(options.threads)
+    cluster = cluster_of(options)
     plan = model_survey.plan(options.plan)
-    for record in campaign.carry_on(
-        plan,
-        options.out,
-        budget_seconds=60 * options.budget_minutes,
-        device=options.device,
-    ):
-        print(describe(record), flush=True)
+    if cluster:
+        if options.budget_minutes is not None:
+            raise UsageError("--budget-minutes is for one machine; give --slurm time=M")
+        runs = campaign.missing(plan, options.out)
+        finished = experiments.execute_all(
+            *(runs, options.out),
+            device=options.device,
+            threads=options.threads,
+            cluster=cluster,
+        )
+        show_progress(finished, len(runs))
+    else:
+        check_device(options.device)
+        minutes = 60 if options.budget_minutes is None else options.budget_minutes
+        if not minutes > 0:
+            raise UsageError(f"--budget-minutes is {minutes:g}; it must be positive")
+        training.tune_process(options.threads)
+        for record in campaign.carry_on(
+            *(plan, options.out), budget_seconds=60 * minutes, device=options.device
+        ):
+            print(describe(record), flush=True)
     left = campaign.missing(plan, options.out)
     print(f"{len(plan) - len(left)} of {len(plan)} runs of the plan have records")
 

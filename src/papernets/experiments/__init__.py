@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 
@@ -29,6 +29,9 @@ from papernets.records import (
     Run,
     Task,
 )
+
+if TYPE_CHECKING:
+    from papernets.sweep import Cluster
 
 T = TypeVar("T", Run, Measurement)
 Study = dict[str, list[Run]]
@@ -203,14 +206,21 @@ def execute_all(
     device: str = "cpu",
     jobs: int = 1,
     threads: int | None = None,
+    cluster: "Cluster | None" = None,
 ) -> Iterator[Record]:
     """Yield the record of every task as it is finished.
 
     With `jobs` > 1 that many processes work side by side, each on `threads` threads
-    (default 1): for small networks faster than one process on all cores.
+    (default 1): for small networks faster than one process on all cores. With a
+    `cluster` the tasks are jobs there, see `papernets.sweep.execute_all`.
     """
-    from papernets import training
+    from papernets import sweep, training
 
+    if cluster:
+        yield from sweep.execute_all(
+            tasks, out, cluster, device=device, threads=threads
+        )
+        return
     if jobs == 1:
         training.tune_process(threads)
         for task in tasks:
