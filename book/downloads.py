@@ -2,10 +2,10 @@
 
     python book/downloads.py    # what `make book` does first
 
-All records are one Parquet file, which holds all that they hold, every study is one CSV file, and
-every chapter is a notebook. If the repository's address is set in _config.yml the
-notebooks begin with a cell that fetches the records and installs the package, for
-machines that have neither.
+All records are one Parquet file, which holds all that they hold; every study is one CSV
+file, and every chapter a notebook. If the repository's address is set in _config.yml
+the notebooks have a cell that fetches the records and installs the package, for machines
+that have neither.
 """
 
 import json
@@ -21,18 +21,18 @@ from nbformat.v4 import new_code_cell
 
 from build import DOWNLOADS, ROOT
 from model_pages import prose, table
-from papernets.experiments import CHAPTERS
 from papernets.records import Record, RunRecord
 from result_links import repository_url
-from results_pages import Chapter
+from results_pages import Chapter, anchor, read_chapters
 
 ABOUT_COLUMNS = """\
-`kind` is `run` or `measurement`. What determined the result: `experiment` (the chapter),
-`key`, `model` or `function`, `dataset`, `seed`, and as JSON `settings` (arguments of the
-model or the function) and `recipe`. What came out: `status`, `test_loss`,
-`test_accuracy` (a fraction, of the last epoch), `parameters`, `macs`, `curves.*` (a value
-per epoch), `values` (of a measurement, as JSON). Where it comes from: the columns of
-`papernets.records.Provenance`, `versions` as JSON, and what else the record holds.
+`kind` is `run` or `measurement`. What determined the result: `experiment` (the
+chapter), `key`, `model` or `function`, `dataset`, `seed`, and as JSON `settings`
+(arguments of the model or the function) and `recipe`. What came out: `status`,
+`test_loss`, `test_accuracy` (a fraction, of the last epoch), `parameters`, `macs`,
+`curves.*` (a value per epoch), `values` (of a measurement, as JSON). Where it comes
+from: the columns of `papernets.records.Provenance`, `versions` as JSON, and what else
+the record holds.
 """
 
 # Columns of integers, which an empty cell would turn into floats.
@@ -67,7 +67,9 @@ def records_table(found: Sequence[Record]) -> pd.DataFrame:
     frame = pd.DataFrame([row(record) for record in found])
     for name in set(WHOLE).intersection(frame):
         frame[name] = frame[name].astype("Int64")
-    return frame[[c for c in first if c in frame] + [c for c in frame if c not in first]]
+    return frame[
+        [c for c in first if c in frame] + [c for c in frame if c not in first]
+    ]
 
 
 def study_table(chapter: Chapter, study: str) -> pd.DataFrame:
@@ -119,7 +121,7 @@ def write(root: Path = ROOT) -> None:
     folder, url = root / DOWNLOADS, repository_url(root)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    chapters = [Chapter.read(name, root) for name in CHAPTERS]
+    chapters = read_chapters(root)
     found = [r for chapter in chapters for r in chapter.results.records.values()]
     parquet = folder / "records.parquet"
     if found:
@@ -179,6 +181,7 @@ def page(
     )
     yield ""
     for chapter in chapters:
+        yield f"({anchor('downloads', chapter.name)})="
         yield f"## {chapter.heading(root)}"
         yield ""
         notebook = folder / f"{chapter.name}.ipynb"

@@ -40,7 +40,7 @@ def code_objects(code: CodeType) -> Iterator[CodeType]:
 
 
 def reached(item: Any, studies: Mapping[FunctionType, str]) -> set[str]:
-    """The studies that a function of the experiments names, itself or through others."""
+    """The studies that a function of the experiments names, or others that it calls."""
     found: set[str] = set()
     pending, seen = [item], set()
     while pending:
@@ -125,7 +125,7 @@ def launch_links(url: str, notebook: str, download: str) -> dict[str, str]:
 
 
 def repository_url(root: Path) -> str:
-    """The address in _config.yml, the only place that has it; "" while it is not set."""
+    """The address in _config.yml, the only place that has it; "" if it is not set."""
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
     return str(config["repository"]["url"] or "")
 
@@ -149,8 +149,9 @@ def line(start: str, links: Sequence[nodes.Node]) -> nodes.paragraph:
 
 
 def link(text: str, address: str, title: str = "") -> nodes.reference:
-    """A link outside the control of Sphinx, with a title."""
-    node = nodes.reference(text, text, refuri=address, internal=True)
+    """A link to an address, relative or not."""
+    inside = "://" not in address
+    node = nodes.reference(text, text, refuri=address, internal=inside)
     if title:
         node["reftitle"] = title
     return node
@@ -167,18 +168,19 @@ def add_links(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     known = chapter(name, root)
     cells = nbformat.read(root / f"{docname}.ipynb", as_version=4).cells
     code = [i for i, cell in enumerate(cells) if cell.cell_type == "code"]
-    shown = studies_of_cells(
-        [cells[i].source for i in code], experiments.chapter(name)
-    )
+    shown = studies_of_cells([cells[i].source for i in code], experiments.chapter(name))
     studies = dict(zip(code, shown, strict=True))
     page = app.builder.get_relative_uri(docname, f"book/{known.page}")
     for cell in list(doctree.findall(nodes.container)):
         if cell.get("nb_element") != "cell_code" or not studies[cell["cell_index"]]:
             continue
         links = [
-            link(study.replace("_", " "), f"{page}#{anchor(study)}", group.title)
+            link(
+                study.replace("_", " "),
+                f"{page}#{anchor('records', name, study)}",
+                known.groups[study].title,
+            )
             for study in studies[cell["cell_index"]]
-            for group in [known.groups[study]]
         ]
         cell.parent.insert(cell.parent.index(cell) + 1, line("Records: ", links))
     heading = next(iter(doctree.findall(nodes.title)))
@@ -199,7 +201,7 @@ def header_links(
     target = f"_downloads/{files[copy][1]}"
     yield link("notebook", relative(target), "download this chapter as a notebook")
     tables = app.builder.get_relative_uri(docname, DOWNLOADS)
-    yield link("tables", f"{tables}#{anchor(known.heading(Path(app.srcdir)))}")
+    yield link("tables", f"{tables}#{anchor('downloads', known.name)}")
     url = repository_url(Path(app.srcdir))
     for service, address in launch_links(url, f"{docname}.ipynb", target).items():
         yield link(f"open in {service}", address)

@@ -20,7 +20,7 @@ import nbformat
 import pandas as pd
 from docutils.nodes import make_id
 
-from build import RESULTS, ROOT
+from build import RESULTS, ROOT, toc_pages
 from model_pages import prose, table
 from papernets import experiments, records, training
 from papernets.experiments import CHAPTERS, AnyStudy, Results, findings, mean_and_std
@@ -194,8 +194,7 @@ class Group:
             "made": self.made,
             "took": self.took,
             "commit": self.commits,
-            "source since": self.source
-            + (f" ({files})" if (files := self.changed_files) else ""),
+            "source since": self.source,
             "device": self.devices,
             "versions": self.versions,
             "data": self.data,
@@ -261,9 +260,9 @@ class Chapter:
         return first.lstrip("# ").partition(":")[0]
 
 
-def anchor(study: str) -> str:
-    """The id of a study's heading on the chapter's page of records."""
-    return make_id(study)
+def anchor(page: str, chapter: str, study: str = "") -> str:
+    """The label and the id of a chapter's or a study's heading on a page."""
+    return make_id(f"{page} {chapter} {study}")
 
 
 # --- What was measured ---------------------------------------------------------------
@@ -312,7 +311,7 @@ def conditions(chapter: Chapter, study: str) -> pd.DataFrame:
             elif name.endswith("%"):
                 row[name] = mean_and_std(values)
             else:
-                row[prose(name)] = significant(values)
+                row[name] = significant(values)
         rows[label] = row | {
             "took": group.took,
             "made": group.made,
@@ -328,17 +327,18 @@ def conditions(chapter: Chapter, study: str) -> pd.DataFrame:
 # --- Pages ---------------------------------------------------------------------------
 
 EXPLANATION = """\
-A record holds the checksum of those source files of the package that determine it: for a
-training run the loop, the data, the recipe and the network, for a measurement the files
-that its chapter names. *Source since* compares it with the files that this book was built
-from. **The same** says that they are equal byte for byte. **Changed** says that at least
-one of the files differs, be it in a comment, and not that the number does: only
-running it again can tell. `git diff COMMIT -- src/papernets` shows what has changed since.
-A commit with *+changes* had edits that were not committed when the record was made.
+A record holds the checksum of those source files of the package that determine it: for
+a training run the loop, the data, the recipe and the network, for a measurement the
+files that its chapter names. *Source since* compares it with the files that this book
+was built from. **The same** says that they are equal byte for byte. **Changed** says
+that at least one of the files differs, be it in a comment, and not that the number
+does: only running it again can tell. `git diff COMMIT -- src/papernets` shows what has
+changed since. A commit with *+changes* had edits that were not committed when the
+record was made.
 
-Days are those on which the records were finished, in UTC. Times are those of single runs
-and measurements, added up. A record may serve several studies and is then counted in each
-of them.
+Days are those on which the records were finished, in UTC. Times are those of single
+runs and measurements, added up. A record may serve several studies and is then counted
+in each of them.
 """
 
 
@@ -365,11 +365,11 @@ def overview(chapters: Sequence[Chapter], root: Path) -> Iterator[str]:
         yield ""
         yield from account(chapter.whole)
         if chapter.unused:
-            yield f"No study asks for another {chapter.unused:,} records; they are unused."
+            yield f"Another {chapter.unused:,} records belong to no study."
             yield ""
         rows = [
             [
-                f"[{prose(study)}]({chapter.page}.md#{anchor(study)})",
+                f"[{prose(study)}](#{anchor('records', chapter.name, study)})",
                 group.number,
                 group.made,
                 group.took,
@@ -385,8 +385,21 @@ def overview(chapters: Sequence[Chapter], root: Path) -> Iterator[str]:
 def account(group: Group) -> Iterator[str]:
     """The provenance of some records, as a list."""
     for name, text in group.provenance.items():
+        if name == "source since" and (files := group.changed_files):
+            text += f" ({files})"
         yield f"- {name}: {prose(text)}"
     yield ""
+
+
+def remainder(group: Group, whole: Group) -> str:
+    """What the provenance of a study says beyond that of its chapter, in one line."""
+    known = whole.provenance
+    parts = [
+        f"{name}: {prose(text)}"
+        for name, text in group.provenance.items()
+        if name == "records" or text != known.get(name)
+    ]
+    return f"{'; '.join(parts)}."
 
 
 def detail(chapter: Chapter, root: Path) -> Iterator[str]:
@@ -397,18 +410,25 @@ def detail(chapter: Chapter, root: Path) -> Iterator[str]:
         f"All studies of [the chapter](../../notebooks/{chapter.name}.ipynb), one row "
         "per condition: mean ± standard deviation over its seeds, and where the "
         "records come from. What the words mean is said on "
-        "[the page on all results](../results_status.md)."
+        "[the page on all results](../results_status.md). All records of the chapter:"
     )
     yield ""
+    yield from account(chapter.whole)
+    yield "A study names what differs from this list."
+    yield ""
     for study, group in chapter.groups.items():
+        yield f"({anchor('records', chapter.name, study)})="
         yield f"## {study}"
         yield ""
         yield prose(chapter.questions[study])
         yield ""
-        yield from account(group)
+        yield remainder(group, chapter.whole)
+        yield ""
         frame = conditions(chapter, study)
-        rows = [[prose(label), *row] for label, row in zip(frame.index, frame.values)]
-        yield from table(["condition", *frame.columns], rows)
+        rows = [[prose(str(label)), *row] for label, *row in frame.itertuples()]
+        head = [name.replace("_", " ") for name in ("condition", *frame.columns)]
+        first, *lines = table(head, rows)
+        yield from (f"{first} conditions", *lines)
         lists = lists_of(group.records)
         if lists:
             yield f"Lists of numbers, not shown here: {prose(', '.join(lists))}."
@@ -429,9 +449,26 @@ def found_text(chapters: Sequence[Chapter], root: Path) -> Iterator[str]:
     for chapter in chapters:
         link = f"[{chapter.heading(root)}](../notebooks/{chapter.name}.ipynb)"
         text = findings.finding(chapter.name, chapter.results)
+        for breakable, kept in ((" %", "\xa0%"), (" ± ", "\xa0±\xa0")):
+            text = text.replace(breakable, kept)
         yield (
             f"- **{link}.** {text} [{chapter.whole.number} records]({chapter.page}.md)."
         )
+
+
+def read_chapters(root: Path) -> list[Chapter]:
+    """All chapters of the package, in the order of the table of contents.
+
+    Raises:
+        RecordError: a record is bad.
+    """
+    pages = toc_pages(root)
+
+    def place(name: str) -> int:
+        page = f"notebooks/{name}"
+        return pages.index(page) if page in pages else len(pages)
+
+    return [Chapter.read(name, root) for name in sorted(CHAPTERS, key=place)]
 
 
 def write(root: Path = ROOT) -> None:
@@ -440,7 +477,7 @@ def write(root: Path = ROOT) -> None:
     Raises:
         RecordError: a record is bad.
     """
-    chapters = [Chapter.read(name, root) for name in CHAPTERS]
+    chapters = read_chapters(root)
     book = root / "book"
     texts = {book / f"{c.page}.md": detail(c, root) for c in chapters}
     texts[root / f"{RESULTS}.md"] = overview(chapters, root)

@@ -33,10 +33,11 @@ def column(
         KeyError: the study has no such condition, or its records no such column.
         NotRunError: the condition has no records.
     """
-    only = {condition: study[condition]}
-    if not results.of(only):
+    planned = {task.key for task in study[condition]}
+    if planned.isdisjoint(results.records):
         raise NotRunError(condition)
-    return results.table(only)[name].astype(float)
+    table = results.table(study)
+    return table.loc[table.condition == condition, name].astype(float)
 
 
 def percent(accuracies: pd.Series, digits: int = 2) -> str:
@@ -179,8 +180,8 @@ def find_exact_memorization(results: Results) -> str:
         texts = [f"{percent(v, 1)} ({inputs})" for inputs, v in made.items()]
         number = seeds(made.values(), len(study["Adam, line, 100%"]))
         return (
-            "Where the construction fits every point, Adam answers, by what the network "
-            f"sees of an image, {', '.join(texts)}; {number}."
+            "Where the construction fits every point, Adam answers, by what the "
+            f"network sees of an image, {', '.join(texts)}; {number}."
         )
 
     return joined({"The article's sizes": sizes, "Training": learning})
