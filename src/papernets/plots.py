@@ -5,7 +5,7 @@ apart; a condition keeps its colour within a chapter. Figures have a white groun
 they stay legible on dark pages.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from itertools import product
 from typing import Any, ParamSpec
@@ -514,4 +514,226 @@ def fitted(table: pd.DataFrame) -> Figure:
         axis.set(title=kind, xlabel="points (% of capacity)", ylim=(0, 105))
         axis.set_ylabel("right (%)" if axis is axes[0, 0] else "")
     axes[0, -1].legend()
+    return figure
+
+
+# --- Phenomena of the survey: frames of `experiments.survey_reports`, maybe empty -----
+
+
+def not_run(axis: Axes) -> None:
+    """Say that there are no records of what the axes would show."""
+    axis.annotate(
+        "not run yet", (0.5, 0.5), xycoords="axes fraction", ha="center", va="center"
+    )
+
+
+def mean_line(axis: Axes, x: pd.Series, y: pd.Series, colour: str, label: str) -> None:
+    """Means over seeds as a line, a dot per seed."""
+    mean = y.astype(float).groupby(x).mean()
+    axis.plot(x, y, "o", ms=3, alpha=0.4, color=colour)
+    axis.plot(mean.index, mean, color=colour, label=label)
+
+
+@styled
+def slopes(frame: pd.DataFrame) -> Figure:
+    """Mean slope of every PReLU, a dot per seed; poolings as vertical lines.
+
+    Args:
+        frame: as `slope_frame` gives it.
+    """
+    figure, axes = grid(1, height=2.6)
+    axis: Axes = axes[0, 0]
+    axis.set(xlabel="PReLU, from the image", ylabel="mean slope")
+    if frame.empty:
+        not_run(axis)
+        return figure
+    means = frame.groupby("layer")[["mean", "spread"]].mean()
+    low, high = means["mean"] - means.spread, means["mean"] + means.spread
+    axis.fill_between(
+        means.index, low, high, color=BLUE, alpha=0.2, lw=0, label="spread of channels"
+    )
+    mean_line(axis, frame.layer, frame["mean"], BLUE, "mean of channels")
+    for i, layer in enumerate(frame[frame.before_pooling].layer.unique()):
+        axis.axvline(
+            layer + 0.5,
+            color=BLACK,
+            linewidth=1,
+            linestyle=":",
+            label="pooling" if i == 0 else None,
+        )
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+@styled
+def gates(frame: pd.DataFrame) -> Figure:
+    """Mean transform gate of every highway layer, a dot per seed.
+
+    Args:
+        frame: as `lesion_frame` gives it.
+    """
+    figure, axes = grid(1, height=2.4)
+    axis: Axes = axes[0, 0]
+    axis.set(xlabel="highway layer, from the image", ylabel="mean gate", ylim=(0, 1))
+    known = frame.dropna(subset="gate")
+    if known.empty:
+        not_run(axis)
+        return figure
+    mean_line(axis, known.block, known.gate, BLUE, "")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+@styled
+def lesions(frame: pd.DataFrame, networks: Sequence[str]) -> Figure:
+    """Points lost without a block, and with it and the next one exchanged.
+
+    Bars and crosses are means over seeds; vertical lines are where the image is halved.
+
+    Args:
+        frame: as `lesion_frame` gives it.
+        networks: a row of axes each, in this order.
+    """
+    figure, axes = grid(1, len(networks), height=1.5)
+    for axis, network in zip(axes[:, 0], networks, strict=True):
+        axis.set_title(network)
+        axis.set_ylabel("points lost")
+        part = frame[frame.network == network]
+        if part.empty:
+            not_run(axis)
+            continue
+        values = part[["block", "side", "removed", "swapped"]].astype(float)
+        means = values.groupby("block").mean()
+        axis.bar(means.index, means.removed, color=SKY, label="removed")
+        axis.plot(
+            means.index + 0.5,
+            means.swapped,
+            "x",
+            color=VERMILION,
+            label="exchanged with the next",
+        )
+        for block in means.index[means.side.diff() < 0]:
+            axis.axvline(block - 0.5, color=BLACK, linewidth=1, linestyle=":")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[-1, 0].set_xlabel("block, from the image")
+    legend_below(figure, axes[:, 0])
+    return figure
+
+
+def legend_below(figure: Figure, axes: Iterable[Axes]) -> None:
+    """One legend for axes of which some may be empty."""
+    found: dict[str, Any] = {}
+    for axis in axes:
+        handles, labels = axis.get_legend_handles_labels()
+        found.update(zip(labels, handles, strict=True))
+    if found:
+        figure.legend(
+            list(found.values()), list(found), loc="outside lower center", ncols=2
+        )
+
+
+@styled
+def residual_weights(
+    weights: pd.DataFrame, shares: pd.DataFrame, conditions: Sequence[str]
+) -> Figure:
+    """Weights of residuals by block over the epochs, and what they weigh at the end.
+
+    Args:
+        weights: as `alpha_frame` gives it; lines are epochs of the first seed.
+        shares: as `share_frame` gives it; a dot per seed.
+        conditions: a row of axes each, in this order.
+    """
+    figure, axes = grid(2, len(conditions), height=2.3)
+    for row, condition in zip(axes, conditions, strict=True):
+        row[0].set(title=condition, ylabel="alpha")
+        row[1].set(title=condition, ylabel="alpha F(x) : x, mean sizes")
+        part = weights[weights.condition == condition]
+        if part.empty:
+            not_run(row[0])
+            not_run(row[1])
+            continue
+        part = part[part.seed == part.seed.min()]
+        last = part.epoch.max()
+        for epoch, line in part.groupby("epoch"):
+            row[0].plot(
+                line.block,
+                line.alpha,
+                color=plt.get_cmap("viridis_r")(epoch / last),
+                label=f"epoch {epoch}",
+            )
+        row[0].axhline(0, color=BLACK, linewidth=0.8)
+        end = shares[shares.condition == condition]
+        mean_line(row[1], end.block, end.share, BLUE, "")
+        row[1].set_ylim(bottom=0)
+    for axis in axes.flat:
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axis in axes[-1]:
+        axis.set_xlabel("block, from the image")
+    legend_below(figure, axes[:, 0])
+    return figure
+
+
+@styled
+def column_accuracies(frame: pd.DataFrame, conditions: Sequence[str]) -> Figure:
+    """Accuracy of each column of a fractal network and of all joined, a dot per seed.
+
+    Args:
+        frame: as `column_frame` gives it.
+        conditions: a column of axes each, in this order.
+    """
+    figure, axes = grid(len(conditions), height=2.8)
+    forms = list(dict.fromkeys(sorted(frame.form)))
+    for axis, condition in zip(axes[0], conditions, strict=True):
+        axis.set_title(condition)
+        part = frame[frame.condition == condition]
+        if part.empty:
+            not_run(axis)
+            continue
+        for shift, colour, (averages, dots) in zip(
+            (-0.12, 0.12),
+            (ORANGE, BLUE),
+            part.groupby("averages", sort=False),
+            strict=True,
+        ):
+            places = [forms.index(form) + shift for form in dots.form]
+            axis.plot(
+                places,
+                dots.accuracy,
+                "o",
+                ms=4,
+                alpha=0.6,
+                color=colour,
+                label=averages,
+            )
+        axis.set_xticks(range(len(forms)), forms, rotation=45, ha="right")
+        axis.set_xlim(-0.5, len(forms) - 0.5)
+    axes[0, 0].set_ylabel("validation accuracy (%)")
+    legend_below(figure, axes[0])
+    return figure
+
+
+@styled
+def dense_weights(matrices: Sequence[np.ndarray]) -> Figure:
+    """Mean size of weights by source (rows) and target, one map per dense block.
+
+    Args:
+        matrices: as `dense_matrices` gives them; each map has its own brightest colour.
+    """
+    figure, axes = grid(max(1, len(matrices)), height=2.3)
+    if not matrices:
+        not_run(axes[0, 0])
+        return figure
+    for number, (axis, matrix) in enumerate(zip(axes[0], matrices, strict=True), 1):
+        size = len(matrix)
+        axis.grid(visible=False)
+        image = axis.imshow(matrix, vmin=0)
+        axis.set(title=f"block {number}", xlabel="read by layer")
+        every = max(1, size // 6)
+        axis.set_yticks(range(0, size, every), ["input", *range(1, size)][::every])
+        targets = [*map(str, range(1, size)), "next"]
+        shown = [*range(0, size - 1, every), size - 1]
+        axis.set_xticks(shown, [targets[i] for i in shown])
+        figure.colorbar(image, ax=axis, shrink=0.6, location="bottom")
+    axes[0, 0].set_ylabel("source")
     return figure

@@ -45,11 +45,13 @@ SEEDS = 3
 SIZES_BY_DEPTH = {10: 128, 16: 84, 22: 65, 40: 42}
 ORDERED, ORDERED_LEARNED = 75, 59
 SIZES_BY_WAY = {"before": 86, "after": 100, "parallel": 103, "gradual": 84}
-PRELU, HIGHWAY, PYRAMID, FRACTAL, XCEPTION = 22, 28, 73, 120, 22
+PRELU, FRACTAL, XCEPTION = 22, 120, 22
 
-# A deep and thin network of 18 blocks whose stages have one width each.
+# A deep and thin network of 18 blocks whose stages have one width each, and the sizes
+# of other families at its cost.
 DEEP: dict[str, Setting] = {"depth": 38, "width": 4}
 BLOCKS = 18
+HIGHWAY, PYRAMID = 29, 75
 
 FORMS = {
     "conv-BN-ReLU, ReLU after the addition": "original",
@@ -137,8 +139,8 @@ def convs_per_block() -> Study:
 
 
 def slopes() -> Measurements:
-    """Which slopes do the PReLUs learn, layer by layer?"""
-    size = of_size("prelu_net_a", PRELU)
+    """Which slopes do the PReLUs learn? Without dropout, which is for wide networks."""
+    size = of_size("prelu_net_a", PRELU) | {"dropout": 0.0}
     return {"PReLU-net": measured("prelu_slopes", "prelu_net_a", **size)}
 
 
@@ -263,7 +265,7 @@ def cardinality() -> Study:
 
 def dense() -> Measurements:
     """Which of the earlier layers does a layer of a dense block read?"""
-    size: dict[str, Setting] = {"depth": 22, "growth": 3, "stem": 4}
+    size: dict[str, Setting] = {"depth": 22, "growth": 3, "stem": 6}
     return {"DenseNet": measured("dense_weights", "densenet40_k12", **size)}
 
 

@@ -1,0 +1,611 @@
+"""What the survey's comparisons and measurements say: one table, one sentence, frames.
+
+Functions take the chapter's `Results`. Remarks are those of the survey's article and of
+its papers, in this book's words. Comparisons are of test accuracies of runs, and of
+validation accuracies of measurements, which look at a network in several ways; a
+difference within one standard deviation is a tie. What has no records yet is "not run
+yet" in the table, and missing in the frames, of which the figures say the same.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from papernets import records
+from papernets.experiments import AnyStudy, Results, Study, compare, mean_and_std
+from papernets.experiments.survey_phenomena import (
+    BLOCKS,
+    FORMS,
+    LESIONED,
+    WAY_LABELS,
+    alphas,
+    block_orders,
+    cardinality,
+    columns,
+    convs_per_block,
+    dense,
+    joins,
+    lesion_study,
+    mean_survival,
+    slopes,
+    survival,
+    widening,
+    width_or_depth,
+    xception_residuals,
+)
+from papernets.records import MeasurementRecord
+
+HELD, FAILED, TIE = "held", "did not hold", "a tie"
+NOT_RUN, DIVERGED, MEASURED = "not run yet", "diverged", "measured"
+ARTICLE, ASKED = "the article", "asked, not said"
+CHANCE = 10.0  # percent, what a run that diverged counts as
+SYMMETRIC = 2.0  # standard deviations of a sum whose terms have random signs
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A remark, and what the records say about it."""
+
+    remark: str
+    by: str  # who made it
+    measured: str
+    verdict: str  # HELD, FAILED, TIE, MEASURED (nothing to judge), DIVERGED or NOT_RUN
+
+
+# --- Rows of records ----------------------------------------------------------------
+
+
+def finished(results: Results, study: AnyStudy) -> pd.DataFrame:
+    """A row per record, without diverged ones; none if nothing was run."""
+    if not results.of(study):
+        return pd.DataFrame({"condition": [], "seed": []})
+    table = results.table(study)
+    return table[table.status == "finished"]
+
+
+def accuracies(results: Results, study: Study) -> dict[str, pd.Series]:
+    """Test accuracies in percent, one number per seed, of every condition.
+
+    A run that diverged guesses.
+    """
+    found = {label: records.load(group) for label, group in results.of(study).items()}
+    return {
+        label: (100 * found[label].test_accuracy.astype(float)).fillna(CHANCE)
+        if label in found
+        else empty()
+        for label in study
+    }
+
+
+def empty() -> pd.Series:
+    return pd.Series(dtype=float)
+
+
+def per_seed(
+    table: pd.DataFrame, condition: str, value: Callable[[pd.Series], float]
+) -> pd.Series:
+    """A number of every record of a condition."""
+    rows = table[table.condition == condition]
+    return pd.Series([value(row) for _, row in rows.iterrows()], dtype=float)
+
+
+# --- Verdicts -----------------------------------------------------------------------
+
+
+def said(groups: Mapping[str, pd.Series], unit: str = "%", digits: int = 2) -> str:
+    """ "one: 70.13 ± 0.42 %; other: 68.20 ± 0.31 %"."""
+    texts = [f"{k}: {mean_and_std(v, digits)} {unit}" for k, v in groups.items()]
+    return "; ".join(text.strip() for text in texts)
+
+
+def judged(
+    remark: str,
+    by: str,
+    groups: Mapping[str, pd.Series],
+    winner: str,
+    losers: Sequence[str],
+    *,
+    fewer: bool = False,
+) -> Finding:
+    """Whether one condition is better than each of some others.
+
+    Args:
+        remark: what was said.
+        by: by whom.
+        groups: percents of every condition, all of which are shown.
+        winner: the one that is said to be better.
+        losers: those that it is compared with.
+        fewer: lower numbers are better.
+
+    The remark held if it beats all of them, and did not if one of them beats it.
+    """
+    if any(groups[label].empty for label in (winner, *losers)):
+        return Finding(remark, by, NOT_RUN, NOT_RUN)
+    better, worse = ("lower", "higher") if fewer else ("higher", "lower")
+    differences = {label: compare(groups[winner], groups[label]) for label in losers}
+    verdict = TIE
+    if all(text.endswith(better) for text in differences.values()):
+        verdict = HELD
+    if any(text.endswith(worse) for text in differences.values()):
+        verdict = FAILED
+    against = ", ".join(f"{text} against {k}" for k, text in differences.items())
+    shown = {label: values for label, values in groups.items() if len(values)}
+    return Finding(remark, by, f"{said(shown)} – {winner} is {against}", verdict)
+
+
+def equal(
+    remark: str, by: str, groups: Mapping[str, pd.Series], one: str, other: str
+) -> Finding:
+    """Whether two conditions are the same; see `judged`."""
+    found = judged(remark, by, groups, one, [other])
+    verdicts = {TIE: HELD, NOT_RUN: NOT_RUN}
+    return Finding(remark, by, found.measured, verdicts.get(found.verdict, FAILED))
+
+
+def larger(
+    remark: str, by: str, groups: Mapping[str, pd.Series], one: str, other: str
+) -> Finding:
+    """Whether numbers that are no percents are larger; ties are those of `compare`."""
+    a, b = groups[one], groups[other]
+    if a.empty or b.empty:
+        return Finding(remark, by, NOT_RUN, NOT_RUN)
+    difference, spread = a.mean() - b.mean(), np.nanmax([a.std(), b.std(), 0.0])
+    verdict = HELD if difference > 0 else FAILED
+    if abs(difference) <= spread:
+        verdict = TIE
+    return Finding(remark, by, said(groups, unit="", digits=3), verdict)
+
+
+# --- The remarks --------------------------------------------------------------------
+
+
+def findings(results: Results) -> list[Finding]:
+    """Every remark of the article and its papers that was put to the test."""
+    found = []
+    for study, judge in JUDGES:
+        diverged = any(
+            isinstance(record, MeasurementRecord)
+            and record.values["status"] == "diverged"
+            for group in results.of(study()).values()
+            for record in group
+        )
+        for finding in judge(results):
+            if finding.verdict == NOT_RUN and diverged:
+                finding = replace(finding, measured=DIVERGED, verdict=DIVERGED)
+            found.append(finding)
+    return found
+
+
+def of_depth(results: Results) -> list[Finding]:
+    depth = accuracies(results, width_or_depth())
+    return [
+        judged(
+            "At equal cost width beats depth, once a network is deep enough",
+            *(ARTICLE, depth, "16 layers", ["40 layers"]),
+        )
+    ]
+
+
+def of_orders(results: Results) -> list[Finding]:
+    orders = accuracies(results, block_orders())
+    original, *_, without_relu, full = FORMS
+    others = [label for label in FORMS if label != full]
+    return [
+        judged(
+            "No ReLU on a block's output", ARTICLE, orders, without_relu, [original]
+        ),
+        judged(
+            "Blocks of BN-ReLU-conv rather than the original ones",
+            *(ARTICLE, orders, full, [original]),
+        ),
+        judged(
+            "BN-ReLU-conv is the best of five orders",
+            *("paper of row 11", orders, full, others),
+        ),
+    ]
+
+
+def of_convs(results: Results) -> list[Finding]:
+    convs = accuracies(results, convs_per_block())
+    two = "2 per block"
+    return [
+        judged(
+            "Two 3x3 convolutions in a block are better than 1, 3 or 4",
+            *(ARTICLE, convs, two, [label for label in convs if label != two]),
+        )
+    ]
+
+
+def of_joins(results: Results) -> list[Finding]:
+    joined = accuracies(results, joins())
+    return [
+        equal(
+            "A join by the mean is essentially a residual",
+            *(ARTICLE, joined, "mean with the identity", "sum with the identity"),
+        )
+    ]
+
+
+def of_widening(results: Results) -> list[Finding]:
+    ways = accuracies(results, widening())
+    before, after = WAY_LABELS["before"], WAY_LABELS["after"]
+    return [
+        judged(
+            "Channels should be added before the image is halved",
+            *(ARTICLE, ways, before, [after]),
+        ),
+        judged(
+            "Better still, every layer adds a few",
+            *("paper of row 21", ways, WAY_LABELS["gradual"], [before]),
+        ),
+    ]
+
+
+def of_cardinality(results: Results) -> list[Finding]:
+    paths = accuracies(results, cardinality())
+    one, *_, most = paths
+    return [
+        judged(
+            "Many narrow paths are better than one wide one of as many parameters",
+            *("paper of row 23", paths, most, [one]),
+        )
+    ]
+
+
+def of_survival(results: Results) -> list[Finding]:
+    rules = accuracies(results, survival())
+    every, linear, *others = rules
+    table = finished(results, survival())
+    time = {label: empty() for label in rules}
+    if len(table):
+        spent = results.curves(survival()).groupby(["condition", "seed"]).seconds.sum()
+        base = spent.get(every, empty()).mean()
+        time = {
+            label: 100 * spent.get(label, empty()).reset_index(drop=True) / base
+            for label in rules
+        }
+        if pd.isna(base):
+            time = {label: empty() for label in rules}
+    expected = 100 * mean_survival(BLOCKS, 0.5)
+    saving = judged(
+        f"Skipped blocks save training time (linear: {expected:.0f} % of blocks run)",
+        *("paper of row 13", time, linear, [every]),
+        fewer=True,
+    )
+    return [
+        judged(
+            "Stochastic depth makes a network more accurate",
+            *("paper of row 13", rules, linear, [every]),
+        ),
+        judged(
+            "Survival that falls linearly is the most accurate",
+            *(ARTICLE, rules, linear, others),
+        ),
+        saving,
+    ]
+
+
+def thirds(values: Sequence[float]) -> tuple[float, float]:
+    """Means of the absolute values of the first and of the last third."""
+    sizes = np.abs(np.asarray(values, float))
+    third = max(1, len(sizes) // 3)
+    return float(sizes[:third].mean()), float(sizes[-third:].mean())
+
+
+def asymmetry(values: Sequence[float]) -> float:
+    """|sum| over the root of the sum of squares: about 1 if signs are random."""
+    numbers = np.asarray(values, float)
+    return float(abs(numbers.sum()) / np.sqrt((numbers**2).sum()))
+
+
+def of_alphas(results: Results) -> list[Finding]:
+    table, by = finished(results, alphas()), ARTICLE
+    condition = next(iter(alphas()))
+    first, last = "first third of blocks", "last third"
+
+    def groups(value: Callable[[pd.Series], Sequence[float]]) -> dict[str, pd.Series]:
+        return {
+            first: per_seed(table, condition, lambda row: thirds(value(row))[0]),
+            last: per_seed(table, condition, lambda row: thirds(value(row))[1]),
+        }
+
+    skewed = per_seed(table, condition, lambda row: asymmetry(row.alpha[-1]))
+    remark = "The weights alpha lie symmetrically around zero"
+    symmetric = Finding(remark, by, NOT_RUN, NOT_RUN)
+    if len(skewed):
+        text = said({"sum over its spread for random signs": skewed}, unit="")
+        verdict = HELD if (skewed < SYMMETRIC).all() else FAILED
+        symmetric = Finding(remark, by, text, verdict)
+    return [
+        larger(
+            "Weights alpha of residuals are larger in upper layers",
+            *(by, groups(lambda row: row.alpha[-1]), last, first),
+        ),
+        symmetric,
+        larger(
+            "So is alpha F(x) itself, against its shortcut",
+            *(ASKED, groups(lambda row: row.share), last, first),
+        ),
+    ]
+
+
+def of_columns(results: Results) -> list[Finding]:
+    frame = column_frame(results)
+    frame = frame[frame.averages == "its own"]
+    groups = {
+        f"{form}, {condition}": part.accuracy
+        for (condition, form), part in frame.groupby(["condition", "form"], sort=False)
+    }
+    dropped, whole, alone = columns()
+    names = {
+        "dropped": f"column 3, {dropped}",
+        "whole": f"column 3, {whole}",
+        "alone": f"column 3, {alone}",
+    }
+    for name in names.values():
+        groups.setdefault(name, empty())
+    running = joined_by_averages(results, dropped)
+    return [
+        judged(
+            "With drop-path the deepest column works by itself",
+            *("paper of row 16", groups, names["dropped"], [names["whole"]]),
+        ),
+        judged(
+            "It is better for it than training it alone",
+            *("paper of row 16", groups, names["dropped"], [names["alone"]]),
+        ),
+        judged(
+            "After drop-path, averages of batch normalization must be made anew",
+            *("this book", running, "its own", ["of training"]),
+        ),
+    ]
+
+
+def joined_by_averages(results: Results, condition: str) -> dict[str, pd.Series]:
+    """Accuracy of all columns joined, by the averages used."""
+    frame = column_frame(results)
+    frame = frame[(frame.condition == condition) & (frame.form == "joined")]
+    return {
+        averages: frame.loc[frame.averages == averages, "accuracy"]
+        for averages in ("of training", "its own")
+    }
+
+
+def of_xception(results: Results) -> list[Finding]:
+    study = xception_residuals()
+    last = accuracies(results, study)
+    with_them, without = study
+    through = {label: empty() for label in study}
+    if len(finished(results, study)):
+        curves = results.curves(study)
+        for label in study:
+            part = curves[curves.condition == label]
+            means = part.groupby("seed").validation_accuracy.mean()
+            through[label] = 100 * means.reset_index(drop=True)
+    return [
+        judged(
+            "Xception converges faster with residuals (mean over the epochs)",
+            *(ARTICLE, through, with_them, [without]),
+        ),
+        judged(
+            "Residuals make Xception more accurate in the end",
+            *("paper of row 20", last, with_them, [without]),
+        ),
+    ]
+
+
+def of_lesions(results: Results) -> list[Finding]:
+    table = finished(results, lesion_study())
+
+    def loss(row: pd.Series) -> float:
+        return 100 * (row.accuracy - float(np.mean(row.removed)))
+
+    losses = {label: per_seed(table, label, loss) for label in LESIONED}
+    resnet, stochastic, pyramid, highway, plain = LESIONED
+    claims = (
+        ("Residual networks suffer less from a lost block than plain ones", resnet),
+        ("So do highway networks", highway),
+    )
+    by = "Veit et al. 2016"
+    return [
+        *(judged(text, by, losses, one, [plain], fewer=True) for text, one in claims),
+        judged(
+            "Stochastic depth makes a network suffer less",
+            *(by, losses, stochastic, [resnet]),
+            fewer=True,
+        ),
+        judged(
+            "PyramidNets suffer less than ResNets",
+            *("paper of row 21", losses, pyramid, [resnet]),
+            fewer=True,
+        ),
+    ]
+
+
+def of_slopes(results: Results) -> list[Finding]:
+    table = slope_frame(results)
+    groups = {
+        name: table[table.before_pooling == flag].groupby("seed")["mean"].mean()
+        for name, flag in (("before pooling", True), ("elsewhere", False))
+    }
+    remark = "Slopes of PReLU are larger before a pooling"
+    return [larger(remark, ASKED, groups, "before pooling", "elsewhere")]
+
+
+def of_dense(results: Results) -> list[Finding]:
+    remark, by = (
+        "Layers of a dense block read all layers before them",
+        "paper of row 19",
+    )
+    table = finished(results, dense())
+    if table.empty:
+        return [Finding(remark, by, NOT_RUN, NOT_RUN)]
+    shares = per_seed(table, next(iter(dense())), lambda row: far_share(row.blocks))
+    text = said({"mean weight of the farthest source over that of the nearest": shares})
+    return [Finding(remark, by, text, MEASURED)]
+
+
+def far_share(blocks: Sequence[Sequence[Sequence[float | None]]]) -> float:
+    """Percent; over all layers of dense blocks that have two sources or more."""
+    far, near = [], []
+    for matrix in np.array(blocks, float):
+        inner = matrix[:-1, :-1]  # what follows the block is no layer of it
+        far += list(inner[0, 1:])
+        near += list(inner.diagonal()[1:])
+    return float(100 * np.mean(far) / np.mean(near))
+
+
+JUDGES: tuple[
+    tuple[Callable[[], AnyStudy], Callable[[Results], list[Finding]]], ...
+] = (
+    (width_or_depth, of_depth),
+    (block_orders, of_orders),
+    (convs_per_block, of_convs),
+    (survival, of_survival),
+    (alphas, of_alphas),
+    (joins, of_joins),
+    (columns, of_columns),
+    (widening, of_widening),
+    (xception_residuals, of_xception),
+    (cardinality, of_cardinality),
+    (lesion_study, of_lesions),
+    (slopes, of_slopes),
+    (dense, of_dense),
+)
+
+
+# --- The table and the sentence -----------------------------------------------------
+
+
+def remarks(results: Results) -> pd.DataFrame:
+    """One row per remark: `remark`, `by`, `measured`, `verdict`."""
+    return pd.DataFrame([asdict(finding) for finding in findings(results)])
+
+
+def report_remarks(results: Results) -> str:
+    """How many of the remarks held, in one sentence."""
+    verdicts = remarks(results).verdict
+    counts = {
+        HELD: "held",
+        FAILED: "did not",
+        TIE: "ended in a tie",
+        DIVERGED: "diverged",
+        NOT_RUN: "were not run yet",
+    }
+    judged_ones = verdicts[verdicts != MEASURED]
+    texts = [
+        f"{number} {words}"
+        for verdict, words in counts.items()
+        if (number := int((judged_ones == verdict).sum()))
+    ]
+    return f"Of {len(judged_ones)} remarks {enumeration(texts)}."
+
+
+def enumeration(texts: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    *first, last = texts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+# --- Frames for figures -------------------------------------------------------------
+
+
+def frame(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """Rows of a figure; the columns are there even if no row is."""
+    return pd.DataFrame(list(rows), columns=list(columns))
+
+
+def slope_frame(results: Results) -> pd.DataFrame:
+    """One row per seed and PReLU, counted from 1; `spread` is that over channels."""
+    table = finished(results, slopes())
+    rows = [
+        {"seed": r.seed, "layer": i, "mean": m, "spread": s, "before_pooling": p}
+        for _, r in table.iterrows()
+        for i, (m, s, p) in enumerate(
+            zip(r["mean"], r.spread, r.before_pooling, strict=True), 1
+        )
+    ]
+    return frame(("seed", "layer", "mean", "spread", "before_pooling"), rows)
+
+
+def lesion_frame(results: Results) -> pd.DataFrame:
+    """One row per network, seed and block: points lost without it, or swapped.
+
+    `swapped` is missing where the block and the next one differ in shape, `gate` in
+    networks other than Highway.
+    """
+    table = finished(results, lesion_study())
+    rows = []
+    for _, row in table.iterrows():
+        number = len(row.removed)
+        gate = row.get("gate")
+        gate = gate if isinstance(gate, list) else [None] * number
+        for i in range(number):
+            swapped = row.swapped[i]
+            rows.append(
+                {
+                    "network": row.condition,
+                    "seed": row.seed,
+                    "block": i + 1,
+                    "side": row.side[i],
+                    "removed": 100 * (row.accuracy - row.removed[i]),
+                    "swapped": None
+                    if swapped is None
+                    else 100 * (row.accuracy - swapped),
+                    "gate": gate[i],
+                }
+            )
+    names = ("network", "seed", "block", "side", "removed", "swapped", "gate")
+    return frame(names, rows)
+
+
+def alpha_frame(results: Results) -> pd.DataFrame:
+    """One row per condition, seed, epoch and block, with `alpha`."""
+    table = finished(results, alphas())
+    rows = [
+        {"condition": r.condition, "seed": r.seed, "epoch": e, "block": b, "alpha": a}
+        for _, r in table.iterrows()
+        for e, epoch in enumerate(r.alpha, 1)
+        for b, a in enumerate(epoch, 1)
+    ]
+    return frame(("condition", "seed", "epoch", "block", "alpha"), rows)
+
+
+def share_frame(results: Results) -> pd.DataFrame:
+    """One row per condition, seed and block, with `share` of alpha F(x) against x."""
+    table = finished(results, alphas())
+    rows = [
+        {"condition": r.condition, "seed": r.seed, "block": b, "share": share}
+        for _, r in table.iterrows()
+        for b, share in enumerate(r.share, 1)
+    ]
+    return frame(("condition", "seed", "block", "share"), rows)
+
+
+def column_frame(results: Results) -> pd.DataFrame:
+    """One row per condition, seed, form and kind of `averages`; accuracy in percent."""
+    table = finished(results, columns())
+    rows = [
+        {
+            "condition": r.condition,
+            "seed": r.seed,
+            "form": form,
+            "averages": averages,
+            "accuracy": 100 * value,
+        }
+        for _, r in table.iterrows()
+        for averages, values in (("of training", r.running), ("its own", r.renewed))
+        for form, value in zip(r.forms, values, strict=True)
+    ]
+    return frame(("condition", "seed", "form", "averages", "accuracy"), rows)
+
+
+def dense_matrices(results: Results) -> list[np.ndarray]:
+    """Of every dense block (source, target), means over seeds; NaN where none reads."""
+    found = [row.blocks for _, row in finished(results, dense()).iterrows()]
+    return [
+        np.mean([np.array(blocks[i], float) for blocks in found], axis=0)
+        for i in range(len(found[0]) if found else 0)
+    ]
