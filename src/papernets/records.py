@@ -183,14 +183,17 @@ def write(record: Record, folder: Path) -> Path:
         for name, value in record.values.items():
             if not all(map(math.isfinite, numbers_in(value))):
                 raise RecordError(f"{target}: {name} is not finite; write None")
-        content = json.loads(_MEASUREMENTS.dump_json(record))
-    else:
-        content = json.loads(_RUNS.dump_json(record))
-    text = json.dumps(content, indent=1)
-    # One line per list keeps the files short and their differences readable.
-    text = re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m[0].split()), text)
-    write_atomically(target, (text + "\n").encode())
+    write_atomically(target, encoded(record))
     return target
+
+
+def encoded(record: Record) -> bytes:
+    """The record as JSON, one line per list, which keeps differences readable."""
+    adapter = _MEASUREMENTS if isinstance(record, MeasurementRecord) else _RUNS
+    content = json.loads(adapter.dump_json(record))  # type: ignore[arg-type]
+    text = json.dumps(content, indent=1)
+    text = re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m[0].split()), text)
+    return (text + "\n").encode()
 
 
 def numbers_in(value: Any) -> list[float]:

@@ -1,0 +1,331 @@
+"""The performance chapter: the training loop beside others, and how cost grows.
+
+The loops run in programs of their own (`benchmarks/loops.py` of a checkout), so that
+each has its peak memory. First seeds of all conditions come first, so the loops take
+turns and a noisy machine disturbs all alike; what counts is the ratio of two loops with
+the same seed. Run it where nothing else works, and one task at a time:
+
+    papernets run performance --preset paper
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from papernets import models, provenance, records, training
+from papernets.data import Dataset, Split
+from papernets.experiments import Measurements, execute_all
+from papernets.recipes import PLAIN_SGD
+from papernets.records import Curves, Measurement, Run, RunRecord, Setting
+
+LOOPS_PROGRAM = "../../benchmarks/loops.py"  # relative to the package's folder
+SOURCES = (*training.SOURCES, "experiments/performance.py", LOOPS_PROGRAM)
+
+LOOPS = ("plain-0", "plain-2", "lightning", "ours-fp32", "ours-bf16", "ours-compiled")
+# Images of a timed epoch: 10 to 30 seconds in the slowest loop on two cores.
+IMAGES = {
+    "mlp10": 51_200,
+    "polynet": 6_400,
+    "resnet20": 5_120,
+    "resnet110": 1_280,
+    "wrn16_4": 1_280,
+}
+# Validation accuracy that a loop trains up to, and in how many epochs at most.
+TARGETS = {"mlp10": (0.95, 10), "polynet": (0.5, 10), "resnet20": (0.6, 10)}
+REPEATS = 3
+THREADS = 2
+Values = dict[str, Any]
+
+
+# --- What is measured ---------------------------------------------------------------
+
+
+def loop(*arguments: str) -> Values:
+    """What `benchmarks/loops.py` prints for these arguments.
+
+    Raises:
+        ValueError: the package is not in a checkout of the repository, or the program
+            failed.
+    """
+    program = (provenance.PACKAGE / LOOPS_PROGRAM).resolve()
+    if not program.is_file():
+        raise ValueError(f"{program} is missing; run this in a clone of the repository")
+    done = subprocess.run(
+        [sys.executable, str(program), *arguments], capture_output=True, text=True
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ValueError(f"loops.py {' '.join(arguments)} failed: {reason}")
+    result: Values = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def loop_speed(
+    *, seed: int, model: str, loop_name: str, images: int, epochs: int, threads: int
+) -> Values:
+    """Images per second of every epoch but the first, and the peak memory in MB.
+
+    The first epoch compiles, and fills caches; its seconds are in `first_seconds`.
+    """
+    found = loop(
+        *(loop_name, model, "--images", str(images), "--epochs", str(epochs)),
+        *("--threads", str(threads), "--seed", str(seed)),
+    )
+    first, *others = found["seconds"]
+    return {
+        "images_per_second": [images / seconds for seconds in others],
+        "first_seconds": first,
+        "peak_memory_mb": found["peak_memory_mb"],
+    }
+
+
+def loop_target(
+    *, seed: int, model: str, loop_name: str, target: float, epochs: int, threads: int
+) -> Values:
+    """Seconds of training until a validation accuracy; None if it was not reached."""
+    found = loop(
+        *(loop_name, model, "--until", str(target), "--epochs", str(epochs)),
+        *("--threads", str(threads), "--seed", str(seed)),
+    )
+    reached = bool(found["accuracies"]) and found["accuracies"][-1] >= target
+    return {
+        "seconds": sum(found["seconds"]) if reached else None,
+        "epochs": len(found["seconds"]),
+        "accuracy": found["accuracies"][-1] if found["accuracies"] else None,
+    }
+
+
+def loop_shares(
+    *, seed: int, model: str, loop_name: str, images: int, threads: int
+) -> Values:
+    """Parts of a loop's time by kind of operator."""
+    return loop(
+        *(loop_name, model, "--images", str(images), "--shares"),
+        *("--threads", str(threads), "--seed", str(seed)),
+    )
+
+
+def ceiling(*, seed: int, threads: int, size: int = 2048) -> Values:
+    """FLOP/s of the machine's matrix multiplication, the best of ten."""
+    torch.manual_seed(seed)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    values = {}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        a, b = torch.randn(2, size, size).to(dtype)
+        took = []
+        for _ in range(10):
+            began = time.perf_counter()
+            a @ b
+            took.append(time.perf_counter() - began)
+        values[name] = 2 * size**3 / min(took)
+    torch.set_num_threads(before)
+    return values
+
+
+def training_time(
+    data: Dataset, *, seed: int, images: int, epochs: int, width: int
+) -> Values:
+    """Seconds of `training.fit` for a ResNet-20 of this width, from call to return."""
+    torch.manual_seed(seed)
+    first = Split(data.train.images[:images], data.train.labels[:images])
+    few = Split(data.test.images[:100], data.test.labels[:100])
+    small = replace(data, train=first, validation=few, test=few)
+    model = models.create("resnet20", width=width)
+    recipe = PLAIN_SGD.but(epochs=epochs, channels_last=True, precision="bf16")
+    began = time.perf_counter()
+    training.fit(model, small, recipe, seed=seed, progress=False)
+    return {"seconds": time.perf_counter() - began}
+
+
+def many_runs(*, seed: int, runs: int, jobs: int) -> Values:
+    """Seconds for runs of one epoch on digits with their records, `jobs` at a time."""
+    recipe = PLAIN_SGD.quick(1)
+    tasks = [
+        Run(
+            experiment="performance",
+            model="mlp10",
+            model_args={"width": 16},
+            dataset="digits",
+            recipe=recipe,
+            seed=1000 * seed + number,
+        )
+        for number in range(runs)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        count = len(list(execute_all(tasks, Path(folder), jobs=jobs)))
+        return {"seconds": time.perf_counter() - began, "records": count}
+
+
+def many_records(*, seed: int, records_number: int) -> Values:
+    """Seconds to read that many records of ten epochs, and to tabulate them."""
+    example = example_record(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        for number in range(records_number):
+            record = replace(example, run=replace(example.run, seed=number))
+            target = out / record.run.experiment / record.run.file_name
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(records.encoded(record))
+        began = time.perf_counter()
+        found = records.read_all(out)
+        read = time.perf_counter() - began
+        began = time.perf_counter()
+        runs, curves = records.load(found), records.load_curves(found)
+        tabulated = time.perf_counter() - began
+    return {
+        "read_seconds": read,
+        "tabulate_seconds": tabulated,
+        "rows": len(runs),
+        "epochs": len(curves),
+    }
+
+
+def example_record(seed: int) -> RunRecord:
+    """A record of a real run of one epoch, its curves repeated ten times."""
+    run = Run(
+        experiment="performance",
+        model="mlp10",
+        model_args={"width": 16},
+        dataset="digits",
+        recipe=PLAIN_SGD.quick(1),
+        seed=seed,
+        test_every_epoch=True,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        record = training.execute(run, Path(folder), progress=False)
+    curves = {name: 10 * values for name, values in vars(record.curves).items()}
+    return replace(record, curves=Curves(**curves))
+
+
+# --- Studies ------------------------------------------------------------------------
+
+
+def measurements(
+    function: str,
+    repeats: int = REPEATS,
+    dataset: str | None = None,
+    **settings: Setting,
+) -> list[Measurement]:
+    return [
+        Measurement(
+            experiment="performance",
+            function=function,
+            settings=settings,
+            dataset=dataset,
+            seed=seed,
+        )
+        for seed in range(repeats)
+    ]
+
+
+def speed() -> Measurements:
+    """Images per second and peak memory of every loop on every network."""
+    return {
+        f"{model}, {name}": measurements(
+            "loop_speed",
+            model=model,
+            loop_name=name,
+            images=images,
+            epochs=3,
+            threads=THREADS,
+        )
+        for model, images in IMAGES.items()
+        for name in LOOPS
+    }
+
+
+def target() -> Measurements:
+    """Seconds to a validation accuracy."""
+    return {
+        f"{model}, {name}": measurements(
+            "loop_target",
+            model=model,
+            loop_name=name,
+            target=accuracy,
+            epochs=epochs,
+            threads=THREADS,
+        )
+        for model, (accuracy, epochs) in TARGETS.items()
+        for name in LOOPS
+    }
+
+
+def shares() -> Measurements:
+    """Where the time goes."""
+    return {
+        f"{model}, {name}": measurements(
+            "loop_shares",
+            1,
+            model=model,
+            loop_name=name,
+            images=images // 2,
+            threads=THREADS,
+        )
+        for model, images in IMAGES.items()
+        for name in ("plain-0", "ours-fp32", "ours-bf16")
+    }
+
+
+def machine() -> Measurements:
+    """The ceiling of matrix multiplication."""
+    return {"matrix multiplication": measurements("ceiling", threads=THREADS)}
+
+
+def growth() -> Measurements:
+    """Seconds of training against epochs, images and the width of the network."""
+    base: dict[str, Setting] = {"images": 2_560, "epochs": 1, "width": 16}
+    changes: dict[str, tuple[int, ...]] = {
+        "epochs": (1, 2, 4, 8),
+        "images": (2_560, 5_120, 10_240, 20_480),
+        "width": (8, 16, 32, 64),
+    }
+    return {
+        f"{name} {value:,}": measurements(
+            "training_time", REPEATS, "cifar10", **base | {name: value}
+        )
+        for name, values in changes.items()
+        for value in values
+    }
+
+
+def runs() -> Measurements:
+    """Seconds for 1 to 64 short runs, in one process and in two."""
+    return {
+        f"{number} runs, {jobs} {'process' if jobs == 1 else 'processes'}": (
+            measurements("many_runs", runs=number, jobs=jobs)
+        )
+        for jobs in (1, 2)
+        for number in (1, 4, 16, 64)
+    }
+
+
+def tables() -> Measurements:
+    """Seconds to read and tabulate up to 100,000 records."""
+    return {
+        f"{number:,} records": measurements("many_records", records_number=number)
+        for number in (1_000, 10_000, 100_000)
+    }
+
+
+STUDIES = (speed, target, shares, machine, growth, runs, tables)
+
+
+def studies(preset: str = "paper") -> dict[str, Measurements]:
+    """The studies of the chapter; "quick" leaves out all that trains on real images."""
+    chosen = STUDIES if preset == "paper" else (machine, runs, tables)
+    found = {study.__name__: study() for study in chosen}
+    if preset == "paper":
+        return found
+    return {
+        name: {label: tasks[:1] for label, tasks in list(study.items())[:1]}
+        for name, study in found.items()
+    }
