@@ -4,8 +4,8 @@
 
 All records are one Parquet file, which holds all that they hold; every study is one CSV
 file, and every chapter a notebook. If the repository's address is set in _config.yml
-the notebooks have a cell that fetches the records and installs the package, for machines
-that have neither.
+the notebooks have a cell that fetches the records and installs the package, for
+machines that have neither.
 """
 
 import json
