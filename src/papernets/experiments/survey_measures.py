@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from papernets import models
 from papernets.data import Dataset, Split
 from papernets.feed import Feed
-from papernets.models.controls import OrderedBlock
+from papernets.models.controls import OrderedBlock, padded
 from papernets.models.densenet import DenseLayer, DenseNet
 from papernets.models.fractalnet import FractalNet
 from papernets.models.highway import HighwayLayer
@@ -150,6 +150,8 @@ BLOCKS = (BasicBlock, PyramidBlock, OrderedBlock, HighwayLayer)
 
 def bypass(block: nn.Module) -> nn.Module:
     """What is left of a block without its layers: the way around them."""
+    if isinstance(block, OrderedBlock) and block.join is None:
+        return padded(*block.shape)  # the shortcut that its residual twin has
     way = block.carry if isinstance(block, HighwayLayer) else block.shortcut
     assert isinstance(way, nn.Module)
     return way

@@ -38,13 +38,18 @@ ORDERS = {
 JOINS = ("+", "mean")
 
 
+def padded(in_channels: int, channels: int, stride: int) -> nn.Module:
+    """The shortcut without parameters: x, or zero channels beside it."""
+    same = stride == 1 and in_channels == channels
+    return nn.Identity() if same else ZeroPadShortcut(channels, stride)
+
+
 class OrderedBlock(nn.Module):
     """Two convolutions, BN and ReLU in the order of `words`.
 
     "+" adds the shortcut of the block's input at that place, "mean" takes the mean of
     both. The shortcut is x, padded with zero channels where the shape changes; with
-    `learned` it is a conv3x3, BN, ReLU. A block without a join has the shortcut that it
-    would have, and does not use it.
+    `learned` it is a conv3x3, BN, ReLU.
     """
 
     def __init__(
@@ -69,12 +74,12 @@ class OrderedBlock(nn.Module):
                 layers.append(nn.BatchNorm2d(inputs) if word == "bn" else nn.ReLU())
         self.branch = nn.Sequential(*layers[:place])
         self.after = nn.Sequential(*layers[place:])
-        same = stride == 1 and in_channels == channels
-        self.shortcut: nn.Module = (
-            nn.Identity() if same else ZeroPadShortcut(channels, stride)
-        )
+        self.shape = in_channels, channels, stride
+        self.shortcut: nn.Module = nn.Identity()
         if learned:
             self.shortcut = conv_bn_relu(in_channels, channels, 3, stride)
+        elif self.join is not None:
+            self.shortcut = padded(*self.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.branch(x)
@@ -152,7 +157,6 @@ class ParallelReduction(nn.Module):
         return torch.cat((self.conv(x), self.pool(x)), 1)
 
 
-# How a stage's last channels become the next one's first: (before, after) -> layers.
 WAYS = ("before", "after", "parallel", "gradual")
 
 
@@ -199,7 +203,7 @@ class WideningNet(nn.Module):
         per_stage = layers + 1
         if way == "gradual":  # from width to 4 width
             last = 3 * per_stage - 1
-            widths = [int(width * (1 + 3 * i / last)) for i in range(last + 1)]
+            widths = [int(width + 3 * width * i / last) for i in range(last + 1)]
         else:
             widths = [
                 int(width * 2**stage + i / per_stage)
