@@ -16,7 +16,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+
+from papernets.interactive import front
 
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 VERMILION, SKY, BLACK = "#D55E00", "#56B4E9", "#222222"
@@ -517,6 +520,114 @@ def fitted(table: pd.DataFrame) -> Figure:
     return figure
 
 
+# --- The survey: frames of `experiments.survey_tables` -------------------------------
+
+
+@styled
+def standing(table: pd.DataFrame) -> Figure:
+    """Networks by accuracy, the best above; whoever may be the best is filled.
+
+    A bar is one standard deviation on each side; a network with one seed has none.
+    Numbers at the right are the places that ties leave open.
+
+    Args:
+        table: as `survey_tables.standing` gives it.
+    """
+    figure, axes = grid(1, height=0.7 + 0.24 * len(table))
+    axis: Axes = axes[0, 0]
+    columns = ("mean", "std", "better", "place")
+    for height, (mean, std, better, place) in zip(
+        range(len(table), 0, -1), table[list(columns)].to_numpy(), strict=True
+    ):
+        axis.errorbar(
+            mean,
+            height,
+            xerr=None if np.isnan(std) else std,
+            fmt="o",
+            ms=5,
+            color=BLUE,
+            mfc=BLUE if better == 0 else "white",
+            capsize=2,
+        )
+        axis.annotate(
+            place,
+            (1.01, height),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=8,
+        )
+    axis.set_yticks(range(len(table), 0, -1), table.model)
+    axis.set(xlabel="test accuracy (%)", ylim=(0.3, len(table) + 0.7))
+    axis.grid(axis="y", alpha=0.12)
+    return figure
+
+
+@styled
+def pareto(
+    table: pd.DataFrame, axes_of: Mapping[str, str], log: Sequence[str] = ()
+) -> Figure:
+    """Accuracy against several costs, with the Pareto front of each.
+
+    Args:
+        table: as `survey_tables.standing` gives it.
+        axes_of: columns to draw along the horizontal axes, by their titles.
+        log: titles of logarithmic axes.
+    """
+    figure, axes = grid(2, -(-len(axes_of) // 2), height=2.6)
+    for axis, (title, column) in zip(axes.flat, axes_of.items(), strict=False):
+        x, y = table[column].astype(float), table["mean"]
+        axis.errorbar(x, y, yerr=table["std"], fmt="o", ms=4, color=BLUE, lw=0.8)
+        best = front(x, y)
+        axis.step(
+            x.iloc[best], y.iloc[best], where="post", color=VERMILION, linewidth=1.2
+        )
+        for i in best:
+            axis.annotate(
+                str(table.model.iloc[i]),
+                (x.iloc[i], y.iloc[i]),
+                xytext=(3, 3),
+                textcoords="offset points",
+                fontsize=7,
+            )
+        axis.set(xlabel=title, xscale="log" if title in log else "linear")
+    for axis in axes[:, 0]:
+        axis.set(ylabel="test accuracy (%)")
+    for axis in axes.flat[len(axes_of) :]:
+        axis.set_visible(False)
+    return figure
+
+
+@styled
+def curves_by_network(curves: pd.DataFrame, order: Sequence[str]) -> Figure:
+    """Training and test accuracy over the epochs, a small panel per network.
+
+    Args:
+        curves: as `Results.curves` gives them, with test curves.
+        order: networks, from the upper left to the lower right.
+    """
+    columns = 4
+    figure, axes = grid(columns, -(-len(order) // columns), height=1.25)
+    for axis in axes.flat[len(order) :]:
+        axis.set_visible(False)
+    for axis, model in zip(axes.flat, order, strict=False):
+        part = curves[curves.condition == model]
+        for split, colour in (("train", ORANGE), ("test", BLUE)):
+            for _, run in part.groupby("seed"):
+                axis.plot(run.epoch, 100 * run[f"{split}_accuracy"], color=colour)
+        axis.set_title(model, fontsize=7)
+        axis.set_ylim(0, 100)
+        axis.tick_params(labelsize=7)
+        axis.label_outer()
+    figure.supxlabel("epoch", fontsize=9)
+    figure.supylabel("accuracy (%)", fontsize=9)
+    handles = [
+        Line2D([], [], color=colour, label=split)
+        for split, colour in (("train", ORANGE), ("test", BLUE))
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
+
+
 # --- Phenomena of the survey: frames of `experiments.survey_reports`, maybe empty -----
 
 
@@ -598,6 +709,7 @@ def lesions(frame: pd.DataFrame, networks: Sequence[str]) -> Figure:
     figure, axes = grid(1, len(networks), height=1.5)
     for axis, network in zip(axes[:, 0], networks, strict=True):
         axis.set_title(network)
+        axis.sharey(axes[0, 0])
         axis.set_ylabel("points lost")
         part = frame[frame.network == network]
         if part.empty:
@@ -647,7 +759,7 @@ def residual_weights(
     figure, axes = grid(2, len(conditions), height=2.3)
     for row, condition in zip(axes, conditions, strict=True):
         row[0].set(title=condition, ylabel="alpha")
-        row[1].set(title=condition, ylabel="alpha F(x) : x, mean sizes")
+        row[1].set(title=condition, ylabel="|alpha F(x)| / |x|")
         part = weights[weights.condition == condition]
         if part.empty:
             not_run(row[0])
@@ -686,6 +798,7 @@ def column_accuracies(frame: pd.DataFrame, conditions: Sequence[str]) -> Figure:
     forms = list(dict.fromkeys(sorted(frame.form)))
     for axis, condition in zip(axes[0], conditions, strict=True):
         axis.set_title(condition)
+        axis.sharey(axes[0, 0])
         part = frame[frame.condition == condition]
         if part.empty:
             not_run(axis)
@@ -732,7 +845,7 @@ def dense_weights(matrices: Sequence[np.ndarray]) -> Figure:
         every = max(1, size // 6)
         axis.set_yticks(range(0, size, every), ["input", *range(1, size)][::every])
         targets = [*map(str, range(1, size)), "next"]
-        shown = [*range(0, size - 1, every), size - 1]
+        shown = [*range(0, size - 2, every), size - 1]  # the last name needs room
         axis.set_xticks(shown, [targets[i] for i in shown])
         figure.colorbar(image, ax=axis, shrink=0.6, location="bottom")
     axes[0, 0].set_ylabel("source")

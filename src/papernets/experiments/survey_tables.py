@@ -1,0 +1,265 @@
+"""The survey's table, made again: cards, networks and records side by side.
+
+Functions take the chapter's `Results`. Accuracies are percents; those of the survey and
+of the papers are copied from their cards, ours come from records.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from papernets import complexity, models, records
+from papernets.experiments import Results, compare, mean_and_std
+from papernets.experiments.campaign import flops_per_epoch, multiply_adds
+from papernets.experiments.model_survey import SIZES, equal_compute, full
+from papernets.models.registry import lookup
+from papernets.records import RecordError, Run, RunRecord
+
+MARKS = {"reproduced": "○", "partly": "△", "none": "×", "not run": "φ", "": ""}
+NOT_RUN = "not run yet"
+CHANCE = 10.0  # percent
+
+
+# --- Whether the records are those of the networks as they are now -------------------
+
+
+def built(run: Run) -> tuple[int, int]:
+    """Parameters and multiply-adds of a run's network, without making its weights."""
+    with torch.device("meta"):
+        arguments: dict[str, Any] = dict(run.model_args)
+        network = models.create(run.model, image_size=32, **arguments)
+    return complexity.count(network), multiply_adds(run)
+
+
+def require_complete(results: Results) -> None:
+    """See to it that the records can carry the chapter.
+
+    Raises:
+        RecordError: a network has no record of equal compute, or a record's parameters
+            or multiply-adds are not those that its network has now.
+    """
+    equal = equal_compute()
+    for runs in (*equal.values(), *full().values()):
+        for run in runs:
+            if run.key in results.records:
+                require_agreement(results.records[run.key])
+    for model, runs in equal.items():
+        if results.missing({model: runs}) == runs:
+            raise RecordError(
+                f"no record of {model} at equal compute, for example "
+                f"{runs[0].file_name}; make it with `papernets survey --plan equal`"
+            )
+
+
+def require_agreement(record: records.Record) -> None:
+    """Raise `RecordError` if a record contradicts the network that it names."""
+    assert isinstance(record, RunRecord)
+    now = built(record.run)
+    then = (record.parameters, record.macs)
+    for what, old, new in zip(("parameters", "multiply-adds"), then, now, strict=True):
+        if old != new:
+            raise RecordError(
+                f"{record.run.file_name} has {old} {what}, its network now has "
+                f"{new}: the architecture changed; delete the record and make it "
+                "anew with `papernets survey`"
+            )
+
+
+# --- Rows ---------------------------------------------------------------------------
+
+
+def rows_of_survey() -> Iterator[str]:
+    """Networks with a row in the survey's table, in its order."""
+
+    def place(model: str) -> tuple[int, str]:
+        row = models.card(model).row or ""
+        return int(row.rstrip("ab")), row
+
+    with_row = (m for m in models.list_models() if lookup(m).card)
+    yield from sorted((m for m in with_row if models.card(m).row), key=place)
+
+
+def percents(found: list[RunRecord]) -> pd.Series:
+    """Test accuracies at the last epoch; a run that diverged guesses."""
+    values = [r.test_accuracy for r in found]
+    return pd.Series([CHANCE if v is None else 100 * v for v in values], dtype=float)
+
+
+def flattery(record: RunRecord) -> float:
+    """Points by which the best test accuracy of all epochs exceeds the last one."""
+    curve = record.curves.test_accuracy
+    return 100 * (max(curve) - curve[-1]) if curve else np.nan
+
+
+def standing(results: Results) -> pd.DataFrame:
+    """One row per network at equal compute, the best first.
+
+    Columns: `model`, `year`, `seeds`, `mean`, `std` (NaN for one seed), `accuracy` as
+    text, `better` and `worse`: how many networks are above and below it by more than a
+    tie; `place`, the places these leave, as text; `parameters`, `macs`, `seconds` of
+    training on one thread, `flattery` in points, `diverged`.
+    """
+    study = equal_compute()
+    found = {
+        model: [r for r in group if isinstance(r, RunRecord)]
+        for model, group in results.of(study).items()
+    }
+    values = {model: percents(group) for model, group in found.items()}
+    rows = []
+    for model, group in found.items():
+        others = [compare(values[model], v) for m, v in values.items() if m != model]
+        better = sum(text.endswith("lower") for text in others)
+        worse = sum(text.endswith("higher") for text in others)
+        first, last = better + 1, len(found) - worse
+        rows.append(
+            {
+                "model": model,
+                "year": models.card(carded(model)).year,
+                "seeds": len(group),
+                "mean": values[model].mean(),
+                "std": values[model].std(),
+                "accuracy": mean_and_std(values[model]),
+                "better": better,
+                "worse": worse,
+                "place": f"{first}" if first == last else f"{first} to {last}",
+                "parameters": group[0].parameters,
+                "macs": group[0].macs,
+                "seconds": np.mean([sum(r.curves.seconds) for r in group]),
+                "flattery": np.mean([flattery(r) for r in group]),
+                "diverged": sum(r.status == "diverged" for r in group),
+            }
+        )
+    frame = pd.DataFrame(rows)
+    return frame.sort_values("mean", ascending=False, ignore_index=True)
+
+
+def carded(model: str) -> str:
+    """The network whose card a network of equal compute belongs to."""
+    if lookup(model).card:
+        return model
+    file = models.source_file(model)
+    return next(m for m in rows_of_survey() if models.source_file(m) == file)
+
+
+def survey(results: Results) -> pd.DataFrame:
+    """The survey's table, a row per network, all as text.
+
+    What was not trained yet is "not run yet", at full size with its cost in PFLOP.
+    """
+    place = standing(results).set_index("model") if has_any(results) else None
+    by_card = {carded(model): model for model in SIZES}
+    everything = full()
+    rows = []
+    for model in rows_of_survey():
+        card = models.card(model)
+        row: dict[str, str] = {
+            "row": card.row or "",
+            "network": f"{model}",
+            "paper": card.title,
+            "year": str(card.year),
+            "parameters, survey (M)": shown(card.survey_parameters),
+            "paper (M)": shown(card.paper_parameters),
+            "paper (%)": shown(card.survey_paper_accuracy, 2),
+            "survey (%)": shown(card.survey_accuracy, 2),
+            "mark": MARKS[card.survey_mark],
+        }
+        if model in by_card:
+            runs = everything[by_card[model]]
+            parameters, macs = size(model)
+            row |= {
+                "ours (M)": f"{parameters / 1e6:.2f}",
+                "multiply-adds (M)": f"{macs / 1e6:,.0f}",
+                "full size (%)": at_full_size(results, runs),
+                "equal compute (%)": NOT_RUN,
+            }
+            if place is not None and by_card[model] in place.index:
+                row["equal compute (%)"] = str(place.accuracy[by_card[model]])
+        rows.append(row)
+    return pd.DataFrame(rows).fillna("–")[list(COLUMNS)]
+
+
+COLUMNS = (
+    *("row", "network", "year"),
+    *("parameters, survey (M)", "paper (M)", "ours (M)", "multiply-adds (M)"),
+    *("paper (%)", "survey (%)", "mark", "full size (%)", "equal compute (%)"),
+)
+
+
+def has_any(results: Results) -> bool:
+    return bool(results.of(equal_compute()))
+
+
+def shown(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def size(model: str) -> tuple[int, int]:
+    """Parameters and multiply-adds of the network as its card has it."""
+    with torch.device("meta"):
+        network = models.create(model, image_size=32)
+    return complexity.count(network), complexity.profile(network, (3, 32, 32)).macs
+
+
+def at_full_size(results: Results, runs: list[Run]) -> str:
+    """Accuracy and seeds, or what a run would cost."""
+    found = [results.records[r.key] for r in runs if r.key in results.records]
+    if found:
+        values = percents([r for r in found if isinstance(r, RunRecord)])
+        return f"{mean_and_std(values)} ({len(values)})"
+    cost = flops_per_epoch(runs[0]) * runs[0].recipe.epochs / 1e15
+    return f"{NOT_RUN}: {cost:,.0f} PFLOP"
+
+
+# --- Sentences ----------------------------------------------------------------------
+
+
+def report_standing(results: Results) -> str:
+    """Who is ahead, who is tied with whom, and what training failed."""
+    table = standing(results)
+    first = table.iloc[0]
+    tied = table[(table.better == 0)]
+    names = ", ".join(f"*{name}*" for name in tied.model)
+    single = int((table.seeds == 1).sum())
+    failed = table[table["mean"] < 2 * CHANCE]
+    lines = [
+        f"{len(table)} of {len(SIZES)} networks are trained, {single} of them with one "
+        f"seed. The highest mean is that of *{first.model}*, {first.accuracy} %; "
+        + (
+            "no other network is tied with it."
+            if len(tied) == 1
+            else f"by nothing but chance the best could be any of {names}."
+        ),
+        "Between the first and the last network of the table lie "
+        f"{first['mean'] - table['mean'].iloc[-1]:.1f} points.",
+    ]
+    if len(failed):
+        lines.append(
+            "Near chance: " + ", ".join(f"*{name}*" for name in failed.model) + "."
+        )
+    return "\n\n".join(lines)
+
+
+def report_flattery(results: Results) -> str:
+    """What choosing the epoch by the test set would have added."""
+    table = standing(results)
+    largest = table.sort_values("flattery").iloc[-1]
+    changed = reordered(results)
+    return (
+        "Reporting the best of all epochs on the test images would have added "
+        f"{table.flattery.mean():.2f} points on average, and "
+        f"{largest.flattery:.2f} to *{largest.model}*; {changed} of "
+        f"{len(table)} networks would have changed their rank. With a rate that falls "
+        "to zero the last epoch is close to the best."
+    )
+
+
+def reordered(results: Results) -> int:
+    """Networks whose rank by mean would be another with the best of all epochs."""
+    table = standing(results)
+    best = table["mean"] + table.flattery.fillna(0)
+    return int(
+        (best.rank(ascending=False) != table["mean"].rank(ascending=False)).sum()
+    )

@@ -1,0 +1,158 @@
+"""The survey's tables, figures and sentences, from records made up for the purpose."""
+
+import dataclasses
+import math
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_records import make
+
+from papernets import interactive, plots
+from papernets.experiments import Results, survey_tables
+from papernets.experiments.model_survey import equal_compute, full
+from papernets.records import Curves, Record, RecordError, Run
+
+MODELS = ("nin", "resnet110", "wrn28_10")
+
+
+def trained(run: Run, accuracy: float, best: float | None = None) -> Record:
+    parameters, macs = survey_tables.built(run)
+    test = (0.2, best or accuracy, accuracy)
+    curves = Curves(
+        train_loss=(2.0, 1.5, 1.0),
+        train_accuracy=(0.2, 0.5, accuracy),
+        test_accuracy=test,
+        seconds=(10.0, 10.0, 10.0),
+    )
+    return make(
+        run,
+        test_accuracy=accuracy,
+        parameters=parameters,
+        macs=macs,
+        curves=curves,
+    )
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    """nin clearly behind; the other two within their spread."""
+    accuracies = {
+        "nin": (0.60, 0.61, 0.62),
+        "resnet110": (0.80, 0.82, 0.84),
+        "wrn28_10": (0.83, 0.83, 0.83),
+    }
+    study = equal_compute()
+    made = [
+        trained(run, accuracy, best=accuracy + 0.01)
+        for model, values in accuracies.items()
+        for run, accuracy in zip(study[model], values, strict=True)
+    ]
+    return Results({record.task.key: record for record in made})
+
+
+def test_ties_leave_places_open(results: Results) -> None:
+    table = survey_tables.standing(results).set_index("model")
+    assert list(table.index) == ["wrn28_10", "resnet110", "nin"]
+    assert list(table.place) == ["1 to 2", "1 to 2", "3"]
+    assert table.accuracy["resnet110"] == "82.00 ± 2.00"
+    assert table.flattery["nin"] == pytest.approx(1.0)
+    assert table.seconds["nin"] == 30
+
+
+def test_a_diverged_run_counts_as_a_guess(results: Results) -> None:
+    run = equal_compute()["nin"][0]
+    lost = dataclasses.replace(
+        results.records[run.key], status="diverged", test_accuracy=None
+    )
+    table = survey_tables.standing(Results({run.key: lost}))
+    assert table["mean"].item() == 10
+    assert table.diverged.item() == 1
+
+
+def test_every_row_of_the_survey_is_there(results: Results) -> None:
+    table = survey_tables.survey(results).set_index("network")
+    assert len(table) == 25  # row 1 is two networks
+    assert table.loc["nin", "equal compute (%)"] == "61.00 ± 1.00"
+    assert table.loc["vgg_a", "equal compute (%)"] == "not run yet"
+    assert table.loc["vgg_a", "full size (%)"].startswith("not run yet: ")
+    assert table.loc["resnet110", "survey (%)"] == "93.34"
+
+
+def test_full_size_runs_replace_their_cost(results: Results) -> None:
+    run = full()["resnet110"][0]
+    found = Results({**results.records, run.key: trained(run, 0.93)})
+    table = survey_tables.survey(found).set_index("network")
+    assert table.loc["resnet110", "full size (%)"] == "93.00 (1)"
+
+
+def test_missing_networks_are_named(results: Results) -> None:
+    with pytest.raises(RecordError, match=r"no record of nin_bn .* --plan equal"):
+        survey_tables.require_complete(results)
+    study = equal_compute()
+    first = {runs[0].key: trained(runs[0], 0.5) for runs in study.values()}
+    survey_tables.require_complete(Results(first))
+
+
+@pytest.mark.parametrize("change", [{"parameters": 1}, {"macs": 1}, {"macs": None}])
+def test_records_of_another_architecture_are_refused(
+    results: Results, change: dict
+) -> None:
+    key, record = next(iter(results.records.items()))
+    changed = Results({key: dataclasses.replace(record, **change)})
+    with pytest.raises(RecordError, match="the architecture changed"):
+        survey_tables.require_complete(changed)
+
+
+def test_sentences(results: Results) -> None:
+    text = survey_tables.report_standing(results)
+    assert "3 of 26 networks are trained, 0 of them with one seed" in text
+    assert "*wrn28_10*, *resnet110*" in text
+    assert "22.0 points" in text
+    assert "added 1.00 points on average" in survey_tables.report_flattery(results)
+
+
+costs = st.lists(
+    st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=12
+)
+
+
+@given(costs)
+def test_nothing_dominates_the_front(points: list[tuple[int, int]]) -> None:
+    x, y = (pd.Series(values) for values in zip(*points, strict=True))
+    front = interactive.front(x, y)
+    for i in range(len(points)):
+        dominated = any(
+            (x[j] <= x[i] and y[j] > y[i]) or (x[j] < x[i] and y[j] >= y[i])
+            for j in range(len(points))
+        )
+        duplicate = any((x[j], y[j]) == (x[i], y[i]) for j in front if j != i)
+        assert (i in front) == (not dominated and not (duplicate and i not in front))
+
+
+def test_figures(results: Results) -> None:
+    table = survey_tables.standing(results)
+    assert len(plots.standing(table).axes[0].get_yticks()) == 3
+    titles = {"parameters": "parameters", "year": "year", "seconds": "seconds"}
+    figure = plots.pareto(table, titles, log=["parameters"])
+    assert [axis.get_visible() for axis in figure.axes] == [True, True, True, False]
+    curves = results.curves(equal_compute())
+    shown = plots.curves_by_network(curves, list(table.model)).axes
+    assert [axis.get_title() for axis in shown[:3]] == list(table.model)
+
+
+def test_scatter_has_every_network_and_axis(results: Results) -> None:
+    table = survey_tables.standing(results)
+    axes = {"parameters": "parameters", "year": "year"}
+    text = interactive.scatter(table, "accuracy (%)", axes, "scatter", "networks")
+    assert text.count('<g class="point"') == 3
+    assert "<option>parameters</option><option>year</option>" in text
+    assert "$" not in text
+    assert not math.isnan(float(text.split("translate(")[1].split()[0]))
+
+
+def test_table_escapes_its_cells() -> None:
+    text = interactive.table(pd.DataFrame({"a<b": ["x & y"]}), "t", "some")
+    assert "a&lt;b" in text
+    assert "x &amp; y" in text
