@@ -56,7 +56,8 @@ lock: $(INSTALLED) ## resolve newer versions of everything but torch and torchvi
 	mv _build/lock/requirements.lock requirements.lock
 
 clean: ## remove everything that was built, but not .venv
-	rm -rf _build book/_static/mathjax book/models book/models.md .coverage
+	rm -rf _build book/_static/mathjax book/models book/models.* .coverage
+	rm -rf book/reference book/reference.md
 	rm -rf book/results_status* book/downloads book/downloads.md book/findings.md
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 

@@ -16,7 +16,10 @@ from build import REFERENCE, ROOT
 
 def modules(folder: Path) -> list[Path]:
     """The public modules and packages in a package's folder, by name."""
-    found = [*folder.glob("*.py"), *(init.parent for init in folder.glob("*/*init__.py"))]
+    found = [
+        *folder.glob("*.py"),
+        *(init.parent for init in folder.glob("*/*init__.py")),
+    ]
     return sorted(path for path in found if not path.name.startswith("_"))
 
 

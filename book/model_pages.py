@@ -2,9 +2,10 @@
 
     python book/model_pages.py    # what `make book` does first
 
-A page for every file in `papernets/models` that has a card, and one table of all. No
-number stands here: figures of a paper or of the survey are the card's, counts are
-computed, formulas are the docstrings of the blocks, and drawings are traced.
+A page for every file in `papernets/models` that has a card, one table of all, and the
+entries of the bibliography that belong to them. No number stands here: figures of a
+paper or of the survey are the card's, counts are computed, formulas are the docstrings
+of the blocks, and drawings are traced.
 """
 
 import inspect
@@ -182,7 +183,8 @@ def header(paper: Paper) -> Iterator[str]:
     yield f"*{prose(card.title)}*"
     yield ""
     link = f"[arXiv:{card.arxiv}](https://arxiv.org/abs/{card.arxiv})"
-    yield f"{prose(card.authors)}, {card.year}. {prose(card.venue)}, {link}."
+    cited = f"{{cite}}`{cited_as(paper)}`"
+    yield f"{prose(card.authors)}, {card.year}. {prose(card.venue)}, {link} {cited}."
     yield ""
     for entry, known in paper.cards:
         row = f"Row {known.row} of [the survey](../models.md): " if known.row else ""
@@ -442,6 +444,48 @@ def page(paper: Paper) -> str:
     return "\n".join(line for part in parts for line in part(paper)) + "\n"
 
 
+# The bibliography.
+
+
+@cache
+def written_entries(file: Path = ROOT / "book" / "references.bib") -> dict[str, str]:
+    """The key of every hand-written entry with an arXiv number, by this number."""
+    from pybtex.database import parse_file
+
+    found = {}
+    for key, entry in parse_file(str(file)).entries.items():
+        text = f"{entry.fields.get('note', '')} {entry.fields.get('eprint', '')}"
+        if number := re.search(r"\d{4}\.\d{4,5}", text):
+            found[number[0]] = key
+    return found
+
+
+def cited_as(paper: Paper) -> str:
+    """The key of the paper in the bibliography."""
+    own = paper.module.__name__.rpartition(".")[2]
+    return written_entries().get(paper.card.arxiv, own)
+
+
+def bibliography(found: Sequence[Paper]) -> str:
+    """BibTeX entries of the papers that book/references.bib does not have."""
+    entries = []
+    for paper in found:
+        card, key = paper.card, cited_as(paper)
+        if key in written_entries().values():
+            continue
+        title = re.sub(r"[%&#_$]", r"\\\g<0>", card.title)
+        venue = "" if card.venue.startswith("arXiv") else f"{card.venue}, "
+        entries.append(
+            f"@misc{{{key},\n"
+            f"  author = {{{card.authors.replace(', ', ' and ')}}},\n"
+            f"  title  = {{{{{title}}}}},\n"
+            f"  year   = {{{card.year}}},\n"
+            f"  note   = {{{venue}arXiv:{card.arxiv}}}\n"
+            "}\n"
+        )
+    return "\n".join(entries)
+
+
 # The table of all.
 
 
@@ -502,16 +546,17 @@ def index(found: Sequence[Paper]) -> str:
 
 
 def write(root: Path = ROOT) -> list[Path]:
-    """Write all pages below `root`, those alone whose text has changed.
+    """Write all pages and the bibliography below `root`, where the text has changed.
 
     Pages of papers that are no longer registered are deleted.
 
     Returns:
-        The files in the order of the survey's rows; last the table of all, so that
-        where it is, the others are.
+        The files in the order of the survey's rows, the bibliography, and last the
+        table of all, so that where it is, the others are.
     """
     found, folder = papers(), root / MODELS
     texts = {folder / f"{paper.page}.md": page(paper) for paper in found}
+    texts[folder.with_suffix(".bib")] = bibliography(found)
     texts[folder.with_suffix(".md")] = index(found)
     folder.mkdir(parents=True, exist_ok=True)
     for path in set(folder.glob("*.md")) - set(texts):
@@ -523,4 +568,4 @@ def write(root: Path = ROOT) -> list[Path]:
 
 
 if __name__ == "__main__":
-    print(f"{len(write())} pages are up to date.")
+    print(f"{len(write())} files are up to date.")

@@ -31,6 +31,7 @@ def book(tmp_path: Path) -> Path:
         shutil.copy(build.ROOT / "book/_static" / name, tmp_path / "book/_static")
     (tmp_path / "_toc.yml").write_text(TOC)
     (tmp_path / "book/index.md").write_text(INDEX)
+    (tmp_path / "book/models.bib").touch()
     (tmp_path / "results/run.json").write_text("first record")
     (tmp_path / "src/papernets/__init__.py").write_text("")
     write_notebook(tmp_path, CELL)

@@ -70,6 +70,7 @@ def test_card_is_on_its_page(
     for text in (card.title, card.authors, card.venue, card.variant, card.idea):
         assert plain(text) in page
     assert f"{card.authors}, {card.year}." in page
+    assert f"{{cite}}{model_pages.cited_as(paper)}." in page
     assert f"[arXiv:{card.arxiv}](https://arxiv.org/abs/{card.arxiv})" in page
     assert f"Row {card.row} of" in page
     for note in (*card.contradictions, *card.deviations):
@@ -278,10 +279,11 @@ def test_new_network_gets_a_page(toy: model_pages.Paper, root: Path) -> None:
     old.write_text("# Gone\n")
     kept = root / build.MODELS / f"{PAPERS[0].page}.md"
     times = kept.stat().st_mtime_ns
-    *others, table = model_pages.write(root)
+    *others, bibliography, table = model_pages.write(root)
     assert kept.stat().st_mtime_ns == times
     assert not old.exists()
     assert table == root / f"{build.MODELS}.md"
+    assert "@misc{test_model_pages,\n  author = {A. Toy},\n" in bibliography.read_text()
     pages = build.toc_pages(root)
     place = pages.index(build.MODELS)
     names = [f"{build.MODELS}/{path.stem}" for path in others]
