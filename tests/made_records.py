@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import build
@@ -100,12 +101,14 @@ def write_book(root: Path, url: str = "") -> None:
         shutil.copy(build.ROOT / "book/_static" / name, root / "book/_static")
     for name in ("requirements.lock", "book/references.bib"):
         shutil.copy(build.ROOT / name, root / name)
-    config = (build.ROOT / "_config.yml").read_text()
-    config = config.replace("execute_notebooks: cache", 'execute_notebooks: "off"')
-    config = config.replace('url: ""', f'url: "{url}"')
-    (root / "_config.yml").write_text(config)
+    config = yaml.safe_load((build.ROOT / "_config.yml").read_text())
+    config["bibtex_bibfiles"] = ["book/references.bib"]
+    config["execute"]["execute_notebooks"] = "off"
+    config["repository"]["url"] = url
+    (root / "_config.yml").write_text(yaml.safe_dump(config))
     (root / "_toc.yml").write_text(
         "format: jb-book\nroot: book/index\nchapters:\n- file: notebooks/pi_net\n"
+        "- glob: notebooks/*\n"
         "- file: book/results_status\n  sections:\n  - glob: book/results_status/*\n"
         "- file: book/downloads\n"
     )
