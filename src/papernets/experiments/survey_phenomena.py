@@ -12,20 +12,10 @@ from typing import Any
 
 from papernets import training
 from papernets.experiments import AnyStudy, Measurements, Study
-from papernets.experiments.survey_measures import (
-    dense_weights,
-    fractal_columns,
-    lesions,
-    prelu_slopes,
-    residual_weights,
-)
 from papernets.models.controls import WAYS
 from papernets.models.registry import lookup
 from papernets.recipes import COMMON
 from papernets.records import Measurement, Run, Setting
-
-# Found by name in the chapter's module, as the functions of its measurements.
-MEASURES = (dense_weights, fractal_columns, lesions, prelu_slopes, residual_weights)
 
 MEASURED_MODELS = (
     *("branches", "controls", "densenet", "fractalnet", "highway", "prelu_net"),
@@ -201,7 +191,7 @@ def columns() -> Measurements:
     conditions = {
         "drop-path": size,
         "no drop-path": size | whole,
-        "deepest column alone": size | {"alone": True},
+        "trained alone": size | {"alone": True},
     }
     return {
         label: measured("fractal_columns", "fractalnet20", **settings)

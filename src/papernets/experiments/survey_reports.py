@@ -114,7 +114,7 @@ def judged(
     Args:
         remark: what was said.
         by: by whom.
-        groups: percents of every condition, all of which are shown.
+        groups: percents of every condition, one number per seed.
         winner: the one that is said to be better.
         losers: those that it is compared with.
         fewer: lower numbers are better.
@@ -130,9 +130,12 @@ def judged(
         verdict = HELD
     if any(text.endswith(worse) for text in differences.values()):
         verdict = FAILED
-    against = ", ".join(f"{text} against {k}" for k, text in differences.items())
-    shown = {label: values for label, values in groups.items() if len(values)}
-    return Finding(remark, by, f"{said(shown)} – {winner} is {against}", verdict)
+    texts = [
+        f"{said({label: groups[label]})} ({text})"
+        for label, text in differences.items()
+    ]
+    measured = f"{said({winner: groups[winner]})}, against {', '.join(texts)}"
+    return Finding(remark, by, measured, verdict)
 
 
 def equal(
@@ -325,7 +328,7 @@ def of_alphas(results: Results) -> list[Finding]:
         ),
         symmetric,
         larger(
-            "So is alpha F(x) itself, against its shortcut",
+            "alpha F(x) itself is larger in upper layers, against its shortcut",
             *(ASKED, groups(lambda row: row.share), last, first),
         ),
     ]
@@ -353,8 +356,8 @@ def of_columns(results: Results) -> list[Finding]:
             *("paper of row 16", groups, names["dropped"], [names["whole"]]),
         ),
         judged(
-            "It is better for it than training it alone",
-            *("paper of row 16", groups, names["dropped"], [names["alone"]]),
+            "The deepest column gains from drop-path, against training it alone",
+            *(ASKED, groups, names["dropped"], [names["alone"]]),
         ),
         judged(
             "After drop-path, averages of batch normalization must be made anew",
@@ -391,7 +394,7 @@ def of_xception(results: Results) -> list[Finding]:
         ),
         judged(
             "Residuals make Xception more accurate in the end",
-            *("paper of row 20", last, with_them, [without]),
+            *(ASKED, last, with_them, [without]),
         ),
     ]
 
@@ -404,23 +407,26 @@ def of_lesions(results: Results) -> list[Finding]:
 
     losses = {label: per_seed(table, label, loss) for label in LESIONED}
     resnet, stochastic, pyramid, highway, plain = LESIONED
-    claims = (
-        ("Residual networks suffer less from a lost block than plain ones", resnet),
-        ("So do highway networks", highway),
-    )
-    by = "Veit et al. 2016"
     return [
-        *(judged(text, by, losses, one, [plain], fewer=True) for text, one in claims),
-        judged(
-            "Stochastic depth makes a network suffer less",
-            *(by, losses, stochastic, [resnet]),
-            fewer=True,
-        ),
-        judged(
-            "PyramidNets suffer less than ResNets",
-            *("paper of row 21", losses, pyramid, [resnet]),
-            fewer=True,
-        ),
+        judged(text, by, losses, one, [other], fewer=True)
+        for text, by, one, other in (
+            (
+                "Residual networks suffer less from a lost block than plain ones",
+                *("Veit et al. 2016", resnet, plain),
+            ),
+            (
+                "Highway networks suffer less from a lost layer than plain ones",
+                *(ASKED, highway, plain),
+            ),
+            (
+                "Stochastic depth makes a network suffer less from a lost block",
+                *(ASKED, stochastic, resnet),
+            ),
+            (
+                "PyramidNets suffer less from a lost block than ResNets",
+                *("paper of row 21", pyramid, resnet),
+            ),
+        )
     ]
 
 
