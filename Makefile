@@ -13,7 +13,7 @@ CHECKS := lint format-check types tests notebooks-check
 export OMP_WAIT_POLICY := PASSIVE
 export OMP_NUM_THREADS := 1
 
-.PHONY: help book test test-browser notebooks lock format clean $(CHECKS)
+.PHONY: help book test test-browser pdf notebooks lock format clean $(CHECKS)
 .NOTPARALLEL:
 
 help: ## this list
@@ -33,7 +33,10 @@ test: $(INSTALLED) ## all checks listed last, and which of them failed
 	if [ -n "$$failed" ]; then echo "Failed:$$failed" >&2; exit 1; fi
 
 test-browser: book ## look at every page of the built site in Chromium
-	$(RUN) pytest -m browser tests/browser
+	$(RUN) pytest -n $(WORKERS) -m browser tests/browser
+
+pdf: book ## print the built site with Chromium into one PDF
+	@.venv/bin/python book/pdf.py
 
 notebooks: $(INSTALLED) ## execute the committed notebooks in place (NOTEBOOKS=names)
 	.venv/bin/python book/build.py execute $(NOTEBOOKS)
@@ -63,7 +66,7 @@ clean: ## remove everything that was built, but not .venv
 
 lint: $(INSTALLED) ## check: ruff's rules, and the spelling
 	$(RUN) ruff check .
-	$(RUN) codespell_lib *.md *.toml benchmarks book notebooks src tests
+	$(RUN) codespell_lib *.md *.toml .github benchmarks book notebooks src tests
 
 format-check: $(INSTALLED) ## check: ruff's format
 	$(RUN) ruff format --check .
