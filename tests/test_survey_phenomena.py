@@ -18,7 +18,7 @@ from papernets import models, plots, training
 from papernets.blocks import StochasticBranch
 from papernets.complexity import Profile, profile
 from papernets.data import Dataset, load
-from papernets.experiments import Results, tasks_of
+from papernets.experiments import Results, model_survey, tasks_of
 from papernets.experiments import survey_measures as measures
 from papernets.experiments import survey_phenomena as phenomena
 from papernets.experiments import survey_reports as reports
@@ -132,11 +132,11 @@ def test_tasks_differ_in_seeds_and_settings_and_can_be_made(digits: Dataset) -> 
                 assert tasks[0].recipe == COMMON.quick(5)
                 training.build(tasks[0], digits)
             else:
-                assert getattr(phenomena, tasks[0].function) in phenomena.MEASURES
+                assert getattr(model_survey, tasks[0].function) in model_survey.MEASURES
         assert len({t[0].key for t in study().values()}) == len(study()), name
     measured = {t.function for t in tasks_of(s() for s in STUDIES.values())
                 if isinstance(t, Measurement)}  # fmt: skip
-    assert measured == {function.__name__ for function in phenomena.MEASURES}
+    assert measured == {function.__name__ for function in model_survey.MEASURES}
 
 
 def test_sources_are_the_files_of_the_measured_networks() -> None:

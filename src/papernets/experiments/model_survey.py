@@ -4,21 +4,36 @@
 image, and the same recipe: the comparison that the survey's author asked for. `full`
 trains the networks at the size of their papers under that recipe, in the order in which
 an accelerator should take them. `paper_recipes` and `authors_recipes` are the schedules
-of the papers and of the survey's author, hundreds of epochs long.
+of the papers and of the survey's author, hundreds of epochs long. The studies of
+`survey_phenomena` are small comparisons, one for each remark of the survey's article.
 
-`papernets survey --plan equal --budget-minutes 60` takes the next runs of a plan.
+`papernets survey --plan equal --budget-minutes 60` takes the next runs of a plan,
+`papernets run model_survey --preset paper --study block_orders` those of a comparison.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from papernets.experiments import Study, tasks_of
+from papernets.experiments import AnyStudy, Study, survey_phenomena, tasks_of
 from papernets.experiments.campaign import multiply_adds
+from papernets.experiments.survey_measures import (
+    dense_weights,
+    fractal_columns,
+    lesions,
+    prelu_slopes,
+    residual_weights,
+)
+from papernets.experiments.survey_phenomena import SOURCES
 from papernets.experiments.survey_recipes import COMMON, PAPERS, SURVEY_AUTHOR
 from papernets.models.registry import lookup
 from papernets.recipes import Recipe
 from papernets.records import Run, Setting
+
+__all__ = ["SOURCES", "plan", "studies"]
+
+# Found here by name, as the functions of the chapter's measurements.
+MEASURES = (dense_weights, fractal_columns, lesions, prelu_slopes, residual_weights)
 
 # Every family at 20 million multiply-adds: the number of its size, the one that
 # `models.fit_budget` finds. Row 17 has its instance of 118 layers.
@@ -127,17 +142,19 @@ def plan(name: str) -> list[Run]:
     return [run for run in runs if isinstance(run, Run)]
 
 
-def studies(preset: str = "paper") -> dict[str, Study]:
+def studies(preset: str = "paper") -> dict[str, AnyStudy]:
     """The studies of the chapter, by name; "quick" is a miniature on digits."""
-    every = {study.__name__: study() for plan in PLANS.values() for study in plan}
+    plans = (study for plan in PLANS.values() for study in plan)
     if preset == "paper":
-        return every
+        every = (*plans, *survey_phenomena.STUDIES)
+        return {study.__name__: study() for study in every}
     recipe = COMMON.quick(2).but(crop_padding=1, precision="fp32")
-    small = {
-        model: [
-            replace(run, dataset="digits")
-            for run in of_network(model, recipe, 1, sized(model))
-        ]
-        for model in ("nin_bn", "resnet110", "densenet100_k24")
+    return {
+        "equal_compute": {
+            model: [
+                replace(run, dataset="digits")
+                for run in of_network(model, recipe, 1, sized(model))
+            ]
+            for model in ("nin_bn", "resnet110", "densenet100_k24")
+        }
     }
-    return {"equal_compute": small}

@@ -85,6 +85,7 @@ PAPERS: dict[str, Published] = {
         unconfirmed=("batch_size", "weight_decay", *SCHEDULE),
         remarks=(
             "The paper whitens the images; here they are standardized.",
+            "The rate fell when the accuracy stood still; both milestones are a guess.",
             _NOT_STATED,
         ),
     ),
@@ -93,7 +94,9 @@ PAPERS: dict[str, Published] = {
         unconfirmed=IMAGENET,
         trained_on="ImageNet",
         image_size=224,
-        remarks=("The rate fell when the accuracy stood still; epochs are a guess.",),
+        remarks=(
+            "The rate fell when the accuracy stood still: milestones are a guess.",
+        ),
     ),
     "googlenet": Published(
         steps("paper", 200, every(8, 200), lr=0.01, weight_decay=2e-4, lr_decay=0.96),
@@ -119,7 +122,7 @@ PAPERS: dict[str, Published] = {
         unconfirmed=IMAGENET,
         trained_on="ImageNet",
         image_size=224,
-        remarks=(_NOT_STATED,),
+        remarks=("The schedule is that of the survey's author.", _NOT_STATED),
     ),
     "inception_v3": Published(
         steps(
@@ -152,13 +155,15 @@ PAPERS: dict[str, Published] = {
         unconfirmed=(*IMAGENET, "decay"),
         trained_on="ImageNet",
         image_size=224,
-        remarks=("The rate fell when the error stood still; epochs are a guess.",),
+        remarks=("The rate fell when the error stood still: milestones are a guess.",),
     ),
     "highway_fitnet19": Published(
         steps("paper", 200, every(1, 200), lr=0.05, lr_decay=0.975, nesterov=False),
         unconfirmed=("batch_size", "weight_decay", *SCHEDULE),
         remarks=(
-            "The paper's rates could not be recovered; an exponential decay is known.",
+            "The paper's rates could not be recovered; an exponential decay is known. "
+            "Its start, 0.05, and its factor, 0.975 an epoch, are guesses.",
+            _NOT_STATED,
         ),
     ),
     "resnet110": Published(_RESNET, unconfirmed=("warmup_epochs", *SCHEDULE)),
