@@ -23,7 +23,7 @@ from sphinx.util.osutil import relative_uri
 
 from build import DOWNLOADS, RESULTS
 from papernets import experiments
-from results_pages import Chapter, anchor
+from results_pages import Chapter, anchor, study_functions
 
 PACKAGE = "papernets.experiments"
 
@@ -64,7 +64,7 @@ def studies_of_cells(sources: Sequence[str], module: ModuleType) -> list[list[st
     A cell shows a study if it names the study's function or a function that does, or a
     variable that was made from one.
     """
-    studies = {study: study.__name__ for study in module.STUDIES}
+    studies = {study: name for name, study in study_functions(module).items()}
     names: dict[str, Any] = {}  # what the notebook imports
     made: dict[str, set[str]] = {}  # studies by variable
     shown = []

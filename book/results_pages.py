@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 import nbformat
@@ -29,6 +30,25 @@ from papernets.records import MeasurementRecord, Record, Run, Task
 
 FINDINGS = "book/findings.md"  # which the front page includes
 NONE = "–"
+
+
+def study_functions(module: ModuleType) -> dict[str, FunctionType]:
+    """The functions of a chapter's studies, by name.
+
+    They stand in the chapter's module or in one of the experiments that it imports.
+
+    Raises:
+        ValueError: one of them does not.
+    """
+    imported = [m for m in vars(module).values() if isinstance(m, ModuleType)]
+    near = [m for m in imported if m.__name__.startswith(experiments.__name__)]
+    found = {}
+    for name in module.studies():
+        places = [vars(m) for m in (module, *near) if name in vars(m)]
+        if not places:
+            raise ValueError(f"no function {name!r} in {module.__name__}")
+        found[name] = places[0][name]
+    return found
 
 
 @cache
@@ -227,8 +247,8 @@ class Chapter:
         folder = root / "results" / name
         results = Results.read(folder) if folder.is_dir() else Results({})
         questions = {
-            study: (inspect.getdoc(getattr(module, study)) or "").partition("\n")[0]
-            for study in studies
+            study: (inspect.getdoc(function) or "").partition("\n")[0]
+            for study, function in study_functions(module).items()
         }
         return cls(name, studies, questions, results)
 

@@ -18,6 +18,7 @@ from papernets.experiments import (
     Results,
     batch_norm,
     exact_memorization,
+    model_survey,
     pi_net,
 )
 from papernets.experiments.findings import FINDINGS, finding
@@ -152,6 +153,20 @@ def build_git(*arguments: str) -> str:
     return subprocess.run(
         command, cwd=build.ROOT, capture_output=True, text=True, check=True
     ).stdout
+
+
+def test_study_functions_of_other_modules() -> None:
+    """The survey's studies lie in two modules; every name has one of them."""
+    for module in (pi_net, batch_norm, exact_memorization, model_survey):
+        functions = results_pages.study_functions(module)
+        assert list(functions) == list(module.studies())
+        assert all(function.__doc__ for function in functions.values())
+
+
+def test_a_study_without_a_function_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pi_net, "studies", lambda: {"lost": {}})
+    with pytest.raises(ValueError, match="no function 'lost' in papernets"):
+        results_pages.study_functions(pi_net)
 
 
 def test_provenance_in_one_line(root: Path) -> None:
