@@ -256,3 +256,36 @@ def test_a_real_campaign_on_digits(tmp_path: Path) -> None:
     assert list(campaign.carry_on(plan, tmp_path, budget_seconds=1e-9)) == []
     assert training.epochs_done(plan[1], tmp_path) == 0
     assert len(list(campaign.carry_on(plan, tmp_path, budget_seconds=600))) == 1
+
+
+# --- Forecasts ----------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    chosen=st.lists(st.sampled_from(PLAN), min_size=1, max_size=20),
+    accelerators=st.integers(1, 6),
+)
+def test_forecasts_keep_the_bounds_of_list_scheduling(
+    chosen: list[Run], accelerators: int
+) -> None:
+    found = campaign.forecast(chosen, campaign.Fleet(accelerators, 1e12, 1e-4))
+    least = max(found.longest_hours, found.accelerator_hours / accelerators)
+    assert least <= found.hours * (1 + 1e-9)
+    # Graham 1969: longest first is at most 4/3 - 1/(3m) of the best.
+    best_known = min(found.accelerator_hours, least * 2)
+    assert found.hours <= (4 / 3 - 1 / (3 * accelerators)) * best_known + 1e-9
+    assert found.lost_hours < found.failures * max(
+        campaign.flops_per_epoch(run) / 1e12 / 3600 for run in chosen
+    )
+
+
+def test_forecast_of_one_run_is_its_arithmetic() -> None:
+    run = PLAN[0]
+    found = campaign.forecast([run], campaign.Fleet(3, 1e12, 0.5))
+    hours = campaign.flops_per_epoch(run) * run.recipe.epochs / 1e12 / 3600
+    assert found.hours == found.longest_hours == pytest.approx(hours)
+    assert found.failures == pytest.approx(0.5 * hours)
+    assert found.lost_hours == pytest.approx(
+        found.failures * hours / run.recipe.epochs / 2
+    )

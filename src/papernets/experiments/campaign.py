@@ -4,6 +4,7 @@ A campaign is stopped and continued at will, on any machine: finished runs have 
 an unfinished one has a checkpoint, and folders of records merge by copying.
 """
 
+import heapq
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -155,3 +156,50 @@ def carry_on(
             yield execute(chosen.run, out, device=device, deadline=deadline)
         except training.OutOfTimeError:
             return
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Accelerators that share the runs of a plan, one run on one of them at a time."""
+
+    accelerators: int
+    flops: float  # FLOP/s that training sustains on one
+    failures_per_hour: float  # of one accelerator
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a plan takes on a fleet; hours by the clock unless they say otherwise."""
+
+    runs: int
+    accelerator_hours: float
+    hours: float  # until the last run is done, without failures
+    longest_hours: float  # of a single run: no fleet is faster
+    failures: float  # expected during the whole plan
+    lost_hours: float  # accelerator-hours done twice because of them
+
+
+def forecast(plan: Sequence[Run], fleet: Fleet) -> Forecast:
+    """Time and losses of a plan whose runs start in order of falling cost.
+
+    Each run goes to the accelerator that is free first. A failure costs half an epoch
+    on average, because a run goes on from its last finished one.
+    """
+    costs = [(flops_per_epoch(run) / fleet.flops / 3600, run) for run in plan]
+    hours = sorted((cost * run.recipe.epochs for cost, run in costs), reverse=True)
+    busy_until = [0.0] * fleet.accelerators
+    for cost in hours:
+        heapq.heapreplace(busy_until, busy_until[0] + cost)
+    # The longer a run, the likelier the failure hits it.
+    lost = sum(
+        fleet.failures_per_hour * cost * run.recipe.epochs * cost / 2
+        for cost, run in costs
+    )
+    return Forecast(
+        runs=len(plan),
+        accelerator_hours=sum(hours),
+        hours=max(busy_until),
+        longest_hours=hours[0],
+        failures=sum(hours) * fleet.failures_per_hour,
+        lost_hours=lost,
+    )
