@@ -4,38 +4,23 @@ Run by `make test-browser`, which builds the book first. Chromium is the one tha
 installed, or the one that the environment variable CHROMIUM names; none is downloaded.
 """
 
-import os
-import shutil
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+import gzip
+from collections.abc import Callable, Iterator
+from importlib.resources import files
 from typing import Any
-from urllib.parse import urldefrag
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Response
 
 import build
 
 pytestmark = pytest.mark.browser
 
-SITE = build.ROOT / "_build" / "html"
 PAGES = build.toc_pages(build.ROOT)
-CHROMIUM_NAMES = (
-    os.environ.get("CHROMIUM", "chromium"),
-    "chromium-browser",
-    "google-chrome",
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-)
-CHROMIUM_OPTIONS = [
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-gpu",
-    "--disable-sync",
-    "--no-first-run",
-    "--no-sandbox",
-]
+CHAPTERS = [name for name in PAGES if name.startswith("notebooks/")]
+# Of text as web servers send it, compressed.
+MAX_BYTES = 1_500_000
+NARROW = 360  # pixels: the narrowest phones
 SCREENS: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1280, "height": 800}},
     "phone": {
@@ -60,37 +45,22 @@ BAD_DRAWINGS = """
 """
 
 
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *args: Any) -> None:
-        """Keep the test output free of requests."""
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """The built book, served on this machine."""
-    build.assert_pages_exist(PAGES, SITE, ".html")
-    handler = partial(QuietHandler, directory=str(SITE))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """The installed Chromium; a failure, not a skip, if there is none."""
-    chromium = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
-    assert chromium, (
-        f"Chromium is not installed: looked for {', '.join(CHROMIUM_NAMES)}"
-    )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=CHROMIUM_OPTIONS
-        )
-        yield browser
-        browser.close()
+AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+VIOLATIONS = """
+options => axe.run(document, {resultTypes: ["violations"], ...options}).then(found =>
+  found.violations
+    .filter(rule => ["serious", "critical"].includes(rule.impact))
+    .flatMap(rule => rule.nodes.map(node =>
+      `${rule.id}: ${node.target.join(" ")}: ${node.failureSummary}`)))
+"""
+# Where colours change slowly, they would be read half way.
+STILL = "*, *::before, *::after { transition: none !important; }"
+# A figure 707 pixels wide has text of nine points: at 480 pixels, ten pixels high.
+SMALL_FIGURES = """
+[...document.querySelectorAll(".cell_output img")].filter(image =>
+  image.getBoundingClientRect().width < Math.min(480, image.naturalWidth)
+).map(image => image.alt)
+"""
 
 
 @pytest.fixture(params=SCREENS)
@@ -129,10 +99,16 @@ def page(
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page(page: Page, address: str, name: str) -> None:
-    response = page.goto(f"{address}{name}.html", wait_until="networkidle")
+    phone = page.viewport_size == SCREENS["phone"]["viewport"]
+    if phone:
+        page.emulate_media(color_scheme="dark")
+    response = page.goto(f"{address}{name}.html", wait_until="load")
     assert response
     assert response.status == 200
     assert page.locator("article h1").count() == 1
+    assert page.locator("html").get_attribute("data-theme") == (
+        "dark" if phone else "light"
+    )
 
     source = page.locator("span.math, div.math").count()
     page.wait_for_function(
@@ -146,11 +122,81 @@ def test_page(page: Page, address: str, name: str) -> None:
         assert width > 0, image.get_attribute("src")
 
     assert page.evaluate(BAD_DRAWINGS) == []
+    assert page.evaluate(SMALL_FIGURES) == []
 
-    width, visible = page.evaluate(
-        "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    page.add_style_tag(content=STILL)
+    page.evaluate(AXE)
+    assert page.evaluate(VIOLATIONS, {}) == []
+    if not phone:
+        page.emulate_media(color_scheme="dark")
+        assert page.locator("html").get_attribute("data-theme") == "dark"
+        assert page.evaluate(VIOLATIONS, {"runOnly": ["color-contrast"]}) == []
+
+    for wide in (page.viewport_size, {"width": NARROW, "height": 640})[: 1 + phone]:
+        assert wide
+        page.set_viewport_size(wide)  # type: ignore[arg-type]
+        width, visible = page.evaluate(
+            "[document.documentElement.scrollWidth, "
+            "document.documentElement.clientWidth]"
+        )
+        assert width == visible, f"at {wide['width']} pixels"
+
+
+@pytest.mark.parametrize("name", [PAGES[0], *CHAPTERS])
+def test_weight_and_first_paint(
+    browser: Browser,
+    address: str,
+    name: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    context = browser.new_context(**SCREENS["desktop"])  # with an empty cache
+    page = context.new_page()
+    responses: list[Response] = []
+    page.on("response", responses.append)
+    page.goto(f"{address}{name}.html", wait_until="networkidle")
+    bodies = [response.body() for response in responses]
+    weight = sum(min(len(body), len(gzip.compress(body))) for body in bodies)
+    [paint] = page.evaluate(
+        "performance.getEntriesByName('first-contentful-paint').map(e => e.startTime)"
     )
-    assert width == visible
+    context.close()
+    record_property(name, f"{weight / 1e6:.2f} MB, first paint after {paint:.0f} ms")
+    assert weight < MAX_BYTES
+
+
+def test_keyboard_reaches_the_content_first(page: Page, address: str) -> None:
+    page.goto(f"{address}{PAGES[0]}.html", wait_until="load")
+    page.keyboard.press("Tab")
+    skip = page.locator(":focus")
+    assert skip.inner_text() == "Skip to main content"
+    assert skip.is_visible()
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#main-content")
+    page.keyboard.press("Tab")
+    assert page.evaluate(
+        "document.querySelector('#main-content').contains(document.activeElement)"
+    )
+
+
+def test_what_has_the_focus_is_marked(page: Page, address: str) -> None:
+    """Every stop of the tabulator, on the front page, has an outline or a shadow."""
+    page.goto(f"{address}{PAGES[0]}.html", wait_until="load")
+    page.add_style_tag(content=STILL)
+    stops = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        stops.append(
+            page.evaluate(
+                """() => {
+                  const own = document.activeElement, style = getComputedStyle(own);
+                  const marked = style.outlineStyle != "none" ||
+                    style.boxShadow != "none";
+                  return [own.tagName, own.textContent.trim().slice(0, 30), marked];
+                }"""
+            )
+        )
+    assert len({(tag, text) for tag, text, _ in stops}) > 10
+    assert [stop for stop in stops if not stop[2] and stop[0] != "BODY"] == []
 
 
 def test_mathematics_is_somewhere(page: Page, address: str) -> None:
@@ -177,16 +223,6 @@ def test_sidebar_can_be_closed(page: Page, address: str) -> None:
         assert sidebar.is_visible()
         page.locator("button.primary-toggle").first.click()
         sidebar.wait_for(state="hidden")
-
-
-def test_links_inside_the_book_lead_somewhere(page: Page, address: str) -> None:
-    targets = set()
-    for name in PAGES:
-        page.goto(f"{address}{name}.html")
-        links = page.locator("a[href]").evaluate_all("links => links.map(a => a.href)")
-        targets |= {urldefrag(link).url for link in links if link.startswith(address)}
-    for target in sorted(targets):
-        assert page.request.get(target).status == 200, target
 
 
 MEMORIZATION = "notebooks/exact_memorization.html"
