@@ -138,6 +138,30 @@ COUNTS: list[tuple[str, dict[str, Any], int, int, int]] = [
     ("resnext29_2x64d", {}, 9_130_314, 9_105_088, 1_411_065_856),
     # Row 24, widths rounded down.
     ("pyramid_sepdrop182_a150", {}, 16_529_001, 16_479_517, 2_919_770_428),
+    # Controlled comparisons. ResNet-20 in other orders and without its shortcuts; with
+    # convolutions as shortcuts, which repeat the first convolution of every block.
+    ("ordered_resnet20", {}, 269_722, 268_336, 40_551_040),
+    ("ordered_resnet20", {"order": "full_preactivation"}, 269_722, 268_336, 40_551_040),
+    (
+        "ordered_resnet20",
+        {"order": "mean", "learned": True},
+        392_506,
+        390_448,
+        59_425_408,
+    ),
+    ("plain20", {}, 269_722, 268_336, 40_551_040),
+    # WRN-40-1 with 1, 3 or 4 convolutions in a block, always 36 of them.
+    *(
+        ("wrn40_1", {"convs": convs}, 563_930, 561_200, 83_280_512)
+        for convs in (1, 3, 4)
+    ),
+    # Row 20 less 972,800 weights of its projections and 4,272 of their BN.
+    ("xception", {"residual": False}, 19_850_370, 19_800_104, 1_319_023_616),
+    # Stages of 16, 32 and 64 channels. In parallel a pooling makes half of the
+    # channels after a reduction, which saves 2,304 and 9,216 weights.
+    ("widening_net", {}, 170_170, 169_264, 24_035_968),
+    ("widening_net", {"way": "before"}, 170_170, 169_264, 31_113_856),
+    ("widening_net", {"way": "parallel"}, 158_554, 157_744, 22_856_320),
 ]
 
 # Name, arguments, side of the image, all parameters, weights, multiply-adds.
