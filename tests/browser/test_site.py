@@ -179,7 +179,7 @@ def test_keyboard_reaches_the_content_first(page: Page, address: str) -> None:
 
 
 def test_what_has_the_focus_is_marked(page: Page, address: str) -> None:
-    """Every stop of the tabulator, on the front page, has an outline or a shadow."""
+    """Every stop of the tabulator, on the front page, can be seen and is outlined."""
     page.goto(f"{address}{PAGES[0]}.html", wait_until="load")
     page.add_style_tag(content=STILL)
     stops = []
@@ -188,10 +188,15 @@ def test_what_has_the_focus_is_marked(page: Page, address: str) -> None:
         stops.append(
             page.evaluate(
                 """() => {
-                  const own = document.activeElement, style = getComputedStyle(own);
-                  const marked = style.outlineStyle != "none" ||
-                    style.boxShadow != "none";
-                  return [own.tagName, own.textContent.trim().slice(0, 30), marked];
+                  const own = document.activeElement;
+                  const marked = [own, ...own.children].some(part => {
+                    const style = getComputedStyle(part);
+                    return style.outlineStyle != "none" || style.boxShadow != "none";
+                  });
+                  const {left, right} = own.getBoundingClientRect();
+                  const seen = left < innerWidth && right > 0;
+                  return [own.tagName, own.textContent.trim().slice(0, 30),
+                    marked && seen];
                 }"""
             )
         )
