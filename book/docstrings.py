@@ -10,15 +10,16 @@ from typing import Any
 from sphinx.application import Sphinx
 
 CODE = re.compile(r"((?::\w+:)?`[^`]+`)")
-MARKS = re.compile(r"[\\*|`]|(?<=\w)_(?!\w)")
+MARKS = re.compile(r"[\\*|`]|(?<=\w)_(?!\w)|(?<!\w)[A-Za-z](?=\.(?:\s|$))")
 ITEM = re.compile(r" *- ")
 
 
 def restructured(lines: list[str]) -> list[str]:
     """The lines of a docstring as reStructuredText.
 
-    Marks outside backticks stand for themselves, a list may follow a line of text at
-    once, and an indented block after a colon is shown as it is.
+    Marks outside backticks stand for themselves, and so does a letter with a full stop,
+    which would number a list. A list may follow a line of text at once, and an indented
+    block after a colon is shown as it is.
     """
     text: list[str] = []
     for block in "\n".join(lines).split("\n\n"):

@@ -40,8 +40,11 @@ REFERRING = ("aria-labelledby", "aria-describedby", "for")  # to other elements'
 STYLE = """
 html { font-size: 11pt; }
 body { background: white; min-height: 0; }
-nav.contents ul { list-style: none; padding-left: 1.5em; }
-article.bd-article { break-before: page; padding: 0; }
+nav.book-contents ul { list-style: none; padding-left: 1.5em; }
+article.bd-article { padding: 0; }
+/* Before the heading itself, a break would double it in the outline. */
+article.bd-article::before { break-before: page; content: ""; display: block; }
+article.bd-article::before { height: 1px; }
 h1, h2, h3, dt { break-after: avoid; }
 h1 { font-size: 2em; }
 h2 { font-size: 1.5em; }
@@ -148,7 +151,7 @@ def joined(site: Path, pages: Sequence[str]) -> str:
             *mathjax(soups),
             "</head><body><main class='bd-content'>",
             *map(str, [*articles.values()][:1]),
-            f"<nav class='contents'><ul>{contents}</ul></nav>",
+            f"<nav class='book-contents'><ul>{contents}</ul></nav>",
             *map(str, [*articles.values()][1:]),
             "</main></body></html>",
         ]

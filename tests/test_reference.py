@@ -64,7 +64,8 @@ def test_summary_is_the_first_sentence(tmp_path: Path) -> None:
         ("see :mod:`papernets`", "see :mod:`papernets`"),
         ("These:\n- one,\n  still;\n- two", "These:\n\n- one,\n  still;\n- two"),
         ("right there:\n\n    a * b\n\nand", "right there::\n\n    a * b\n\nand"),
-        ("Args:\n    x: a * b.", "Args:\n    x: a \\* b."),
+        ("Args:\n    x: a * b.", "Args:\n    x: a \\* \\b."),
+        ("o. By K. Inoue.", r"\o. By \K. Inoue."),
     ],
 )
 def test_docstrings_are_prose(text: str, expected: str) -> None:
