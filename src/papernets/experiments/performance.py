@@ -82,7 +82,7 @@ def loop_speed(
     return {
         "images_per_second": [images / seconds for seconds in others],
         "first_seconds": first,
-        "peak_memory_mb": found["peak_memory_mb"],
+        "memory_mb": found["peak_memory_mb"],
     }
 
 
@@ -96,8 +96,8 @@ def loop_target(
     )
     reached = bool(found["accuracies"]) and found["accuracies"][-1] >= target
     return {
-        "seconds": sum(found["seconds"]) if reached else None,
-        "epochs": len(found["seconds"]),
+        "seconds_needed": sum(found["seconds"]) if reached else None,
+        "epochs_needed": len(found["seconds"]),
         "accuracy": found["accuracies"][-1] if found["accuracies"] else None,
     }
 
@@ -142,7 +142,7 @@ def training_time(
     recipe = PLAIN_SGD.but(epochs=epochs, channels_last=True, precision="bf16")
     began = time.perf_counter()
     training.fit(model, small, recipe, seed=seed, progress=False)
-    return {"seconds": time.perf_counter() - began}
+    return {"training_seconds": time.perf_counter() - began}
 
 
 def many_runs(*, seed: int, runs: int, jobs: int) -> Values:
@@ -162,7 +162,7 @@ def many_runs(*, seed: int, runs: int, jobs: int) -> Values:
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         count = len(list(execute_all(tasks, Path(folder), jobs=jobs)))
-        return {"seconds": time.perf_counter() - began, "records": count}
+        return {"total_seconds": time.perf_counter() - began, "records": count}
 
 
 def many_records(*, seed: int, records_number: int) -> Values:
