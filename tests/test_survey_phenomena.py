@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from papernets import models, plots, training
 from papernets.blocks import StochasticBranch
 from papernets.complexity import Profile, profile
-from papernets.data import Dataset, load
+from papernets.data import Dataset, Split, load
 from papernets.experiments import Results, model_survey, tasks_of
 from papernets.experiments import survey_measures as measures
 from papernets.experiments import survey_phenomena as phenomena
@@ -586,6 +586,21 @@ def test_divergence_is_said(
     measure = getattr(measures, function)
     found = measure(digits, seed=0, model=model, epochs=1, **settings)
     assert found == {"status": "diverged"}
+
+
+def test_recipe_of_measurements_is_that_of_runs(digits: Dataset) -> None:
+    """On images of 32 pixels; smaller ones are shifted less."""
+    large = dataclasses.replace(digits, train=enlarged(digits))
+    assert large.image_size == 32
+    runs = phenomena.width_or_depth()["10 layers"][0].recipe
+    assert measures.recipe_for(large, 5) == runs
+    assert measures.recipe_for(digits, 5) == runs.but(crop_padding=1)
+
+
+def enlarged(data: Dataset) -> Split:
+    """One image, enlarged to 32 pixels."""
+    image = data.train.images[:1].repeat_interleave(4, 2).repeat_interleave(4, 3)
+    return Split(image, data.train.labels[:1])
 
 
 def test_values_are_compact() -> None:
