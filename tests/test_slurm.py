@@ -22,7 +22,7 @@ from papernets.training import epochs_done
 
 pytestmark = pytest.mark.slurm
 
-EPOCHS = 60
+EPOCHS = 40
 RUNS = [
     Run(
         experiment="train",
