@@ -13,7 +13,7 @@ CHECKS := lint format-check types tests notebooks-check
 export OMP_WAIT_POLICY := PASSIVE
 export OMP_NUM_THREADS := 1
 
-.PHONY: help book test test-browser pdf notebooks lock format clean $(CHECKS)
+.PHONY: help book test test-browser test-slurm pdf notebooks lock format clean $(CHECKS)
 .NOTPARALLEL:
 
 help: ## this list
@@ -35,6 +35,9 @@ test: $(INSTALLED) ## all checks listed last, and which of them failed
 test-browser: book ## look at every page of the built site in Chromium
 	$(RUN) pytest -n $(WORKERS) -m browser tests/browser
 
+test-slurm: $(INSTALLED) ## sweeps on a Slurm cluster of two nodes, started for it
+	$(RUN) pytest -m slurm tests/test_slurm.py
+
 pdf: book ## print the built site with Chromium into one PDF
 	@.venv/bin/python book/pdf.py
 
@@ -50,7 +53,7 @@ lock: $(INSTALLED) ## resolve newer versions of everything but torch and torchvi
 	rm -rf _build/lock
 	$(PYTHON) -m venv _build/lock
 	grep '^torch' requirements.lock > _build/lock/torch.txt
-	_build/lock/bin/python -m pip install -c _build/lock/torch.txt -e '.[book,test]'
+	_build/lock/bin/python -m pip install -c _build/lock/torch.txt -e '.[book,scale,test]'
 	_build/lock/bin/python -m pip freeze --all --exclude-editable > _build/lock/all.txt
 	grep '^appnope=' requirements.lock >> _build/lock/all.txt
 	{ grep '^#' requirements.lock; sed 's/+.*//' _build/lock/all.txt | \
@@ -85,5 +88,5 @@ $(INSTALLED): pyproject.toml requirements.lock
 	  echo "$(PYTHON) is not Python 3.11 or newer: name one, for example with" \
 	    "make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(RUN) pip install -c requirements.lock -e '.[book,test]'
+	$(RUN) pip install -c requirements.lock -e '.[book,scale,test]'
 	@touch $@

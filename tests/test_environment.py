@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tomllib
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def test_lock_file_holds_nothing_but_pins() -> None:
 
 def test_lock_file_holds_all_that_is_needed_and_no_more() -> None:
     """Also for macOS and newer Pythons, whose packages may need others."""
-    pending = [("papernets", ""), ("papernets", "book"), ("papernets", "test")]
+    pending = [("papernets", extra) for extra in ("", "book", "scale", "test")]
     seen = set(pending)
     while pending:
         name, extra = pending.pop()
@@ -89,7 +90,8 @@ def test_dependencies_of_the_project_are_locked() -> None:
     """Reads pyproject.toml itself; the installed metadata could be older."""
     project = tomllib.loads((build.ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    for text in [*project["dependencies"], *extras["book"], *extras["test"]]:
+    locked = chain.from_iterable(extras[name] for name in ("book", "scale", "test"))
+    for text in [*project["dependencies"], *locked]:
         requirement = Requirement(text)
         version = LOCK[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), text
@@ -102,7 +104,7 @@ def test_conda_environment_has_the_same_pins() -> None:
     named = pins(pip["pip"])
     assert named == {name: LOCK[name] for name in NAMED}
     others = [line for line in pip["pip"] if "==" not in line]
-    assert others == ["-c requirements.lock", "-e .[book,test]"]
+    assert others == ["-c requirements.lock", "-e .[book,scale,test]"]
 
 
 def test_help_lists_every_target() -> None:
