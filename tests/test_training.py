@@ -258,6 +258,25 @@ def test_divergence_is_reported(tmp_path: Path) -> None:
     assert records.load(tmp_path).status.tolist() == ["diverged"]
 
 
+def test_a_loss_that_overflows_in_scoring_is_none(tmp_path: Path, monkeypatch) -> None:
+    """Training went on, so the run did not diverge, and its record can be read."""
+    evaluate = training.evaluate
+
+    def overflowing(model, feed):
+        _, accuracy = evaluate(model, feed)
+        return float("inf"), accuracy
+
+    monkeypatch.setattr(training, "evaluate", overflowing)
+    made = training.execute(RUN, tmp_path)
+    read = records.read(tmp_path / "tests" / RUN.file_name)
+    assert read == made
+    assert made.status == "finished"
+    assert made.test_loss is None
+    assert set(made.curves.validation_loss) == {None}
+    assert records.load_curves([made]).epoch.tolist() == [1, 2, 3]
+    assert records.load([made]).test_accuracy.notna().all()
+
+
 def test_progress_only_where_wanted(digits, capsys) -> None:
     training.fit(linear(), digits, RECIPE)
     assert capsys.readouterr() == ("", "")

@@ -102,9 +102,9 @@ class Curves:
 
     train_loss: tuple[float, ...] = ()  # running mean during the epoch
     train_accuracy: tuple[float, ...] = ()  # likewise; a fraction, as all accuracies
-    validation_loss: tuple[float, ...] = ()
+    validation_loss: tuple[float | None, ...] = ()  # None: it is not finite
     validation_accuracy: tuple[float, ...] = ()
-    test_loss: tuple[float, ...] = ()  # empty unless `test_every_epoch`
+    test_loss: tuple[float | None, ...] = ()  # empty unless `test_every_epoch`
     test_accuracy: tuple[float, ...] = ()
     lr: tuple[float, ...] = ()  # at the last step of the epoch
     seconds: tuple[float, ...] = ()  # training steps only, without evaluation
@@ -134,8 +134,8 @@ class RunRecord(Provenance):
     run: Run
     status: Literal["finished", "diverged"]
     curves: Curves
-    test_loss: float | None  # at the last epoch; None if the run diverged
-    test_accuracy: float | None
+    test_loss: float | None  # at the last epoch; None if it is not finite
+    test_accuracy: float | None  # None if the run diverged
     parameters: int
     macs: int | None = None  # multiply-adds of one image, forward
     weights_sha256: str  # of the final state dict

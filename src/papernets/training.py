@@ -453,12 +453,12 @@ def build(run: Run, data: Dataset) -> nn.Module:
 def make_record(
     run: Run, model: nn.Module, data: Dataset, state: Fit, macs: int, device: str
 ) -> RunRecord:
-    curves = {name: tuple(values) for name, values in state.curves.items()}
+    curves = {name: tuple(map(finite, values)) for name, values in state.curves.items()}
     return RunRecord(
         run=run,
         status="finished" if state.status == "finished" else "diverged",
-        curves=Curves(**curves),
-        test_loss=state.test_loss,
+        curves=Curves(**curves),  # type: ignore[arg-type]
+        test_loss=finite(state.test_loss),
         test_accuracy=state.test_accuracy,
         parameters=complexity.count(model),
         macs=macs,
@@ -472,6 +472,11 @@ def make_record(
             seconds=state.seconds,
         ),
     )
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None for what JSON cannot hold: logits may overflow in scoring."""
+    return value if value is not None and np.isfinite(value) else None
 
 
 def weights_checksum(model: nn.Module) -> str:
