@@ -330,7 +330,7 @@ def report_residual(results: Results) -> str:
         )
     if unprepared in found:
         text += (
-            " With PyTorch's scale 1 and shift 0 in all normalisations, and the running "
+            " With PyTorch's scale 1 and shift 0 in all normalisations, and running "
             f"averages, they reach {said(unprepared)}."
         )
     return text
