@@ -3,7 +3,8 @@
     python book/pdf.py    # what `make pdf` does after `make book`
 
 The pages are joined into one document, so that links between them stay links. Scripts
-are left out: what stands on paper is what a reader without JavaScript sees.
+are left out: what stands on paper is what a reader without JavaScript sees. So is the
+reference, which has as many pages as the rest and is looked up where one can search.
 """
 
 import os
@@ -19,7 +20,7 @@ from urllib.parse import urldefrag, urlsplit
 from bs4 import BeautifulSoup, Tag
 from playwright.sync_api import Browser, sync_playwright
 
-from build import ROOT, BuildError, toc_pages
+from build import REFERENCE, ROOT, BuildError, toc_pages
 
 CHROMIUM_NAMES = (
     os.environ.get("CHROMIUM", "chromium"),
@@ -40,7 +41,7 @@ REFERRING = ("aria-labelledby", "aria-describedby", "for")  # to other elements'
 STYLE = """
 html { font-size: 11pt; }
 body { background: white; min-height: 0; }
-nav.book-contents ul { list-style: none; padding-left: 1.5em; }
+nav.book-contents ul { columns: 2; list-style: none; padding-left: 1.5em; }
 article.bd-article { padding: 0; }
 /* Before the heading itself, a break would double it in the outline. */
 article.bd-article::before { break-before: page; content: ""; display: block; }
@@ -186,13 +187,18 @@ def mathjax(soups: dict[str, BeautifulSoup]) -> Iterator[str]:
             return
 
 
+def printed_pages(root: Path = ROOT) -> list[str]:
+    """The pages of the book that are on paper, in their order."""
+    return [page for page in toc_pages(root) if not page.startswith(REFERENCE)]
+
+
 def write(root: Path = ROOT) -> Path:
     """Print the built site below `root`; return the PDF.
 
     Raises:
         BuildError: the site is not built, or there is no Chromium.
     """
-    site, pages = root / "_build" / "html", toc_pages(root)
+    site, pages = root / "_build" / "html", printed_pages(root)
     missing = [page for page in pages if not (site / f"{page}.html").is_file()]
     if missing:
         raise BuildError(f"{site} has no {missing[0]}.html: run `make book` first.")

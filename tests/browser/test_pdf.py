@@ -1,10 +1,11 @@
 """The PDF: every page of the book, as text with links, figures and an outline."""
 
+import re
 from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
-from pypdf import PdfReader
+from pypdf import PageObject, PdfReader
 
 import build
 import pdf
@@ -12,12 +13,27 @@ import pdf
 pytestmark = pytest.mark.browser
 
 SITE = build.ROOT / "_build" / "html"
-PAGES = build.toc_pages(build.ROOT)
+PAGES = pdf.printed_pages()
 
 
 @pytest.fixture(scope="module")
 def reader() -> PdfReader:
     return PdfReader(pdf.write())
+
+
+def chapters() -> list[str]:
+    return [page for page in PAGES if page.startswith("notebooks/")]
+
+
+def sheets(reader: PdfReader, page: str) -> list[PageObject]:
+    """The sheets on which a page of the book stands."""
+    starts = [
+        reader.get_destination_page_number(item)
+        for item in reader.outline
+        if not isinstance(item, list)
+    ]
+    number = PAGES.index(page)
+    return reader.pages[starts[number] : [*starts, len(reader.pages)][number + 1]]
 
 
 def soup(page: str) -> BeautifulSoup:
@@ -27,9 +43,13 @@ def soup(page: str) -> BeautifulSoup:
 def test_outline_has_every_page_in_order(reader: PdfReader) -> None:
     titles = [item.title for item in reader.outline if not isinstance(item, list)]
     expected = [pdf.title(pdf.one(soup(page), "article")) for page in PAGES]
-    assert [title for title in titles if title in expected] == expected
+    # Chromium drops the space at which a title is broken into lines.
+    assert [re.sub(r"\s", "", title) for title in titles] == [
+        re.sub(r"\s", "", title) for title in expected
+    ]
     assert reader.metadata
     assert reader.metadata.title == expected[0]
+    assert {"book/index", "book/glossary", build.MODELS} < set(PAGES)
 
 
 def test_pages_begin_on_a_new_sheet(reader: PdfReader) -> None:
@@ -43,14 +63,11 @@ def test_pages_begin_on_a_new_sheet(reader: PdfReader) -> None:
 
 
 def test_figures_are_there_and_not_small(reader: PdfReader) -> None:
-    chapters = [page for page in PAGES if page.startswith("notebooks/")]
-    figures = {
-        str(image["src"]).split("/")[-1]
-        for page in chapters
-        for image in soup(page).select(".cell_output img")
-    }
-    widths = [image.image.width for page in reader.pages for image in page.images]
-    assert len([width for width in widths if width >= 600]) >= len(figures) > 10
+    for chapter in chapters():
+        figures = {str(image["src"]) for image in soup(chapter).select(".output img")}
+        found = [image for sheet in sheets(reader, chapter) for image in sheet.images]
+        widths = [image.image.width for image in found if image.image]
+        assert len([width for width in widths if width >= 600]) >= len(figures) > 0
 
 
 def test_links_stay_inside_or_lead_to_the_web(reader: PdfReader) -> None:
@@ -67,7 +84,12 @@ def test_links_stay_inside_or_lead_to_the_web(reader: PdfReader) -> None:
 
 
 def test_formulas_are_set_and_controls_left_out(reader: PdfReader) -> None:
-    text = "\n".join(page.extract_text() for page in reader.pages)
+    text = "".join(
+        sheet.extract_text()
+        for chapter in chapters()
+        for sheet in sheets(reader, chapter)
+    )
+    assert "\\max" not in text
     assert "\\frac" not in text
     assert "5 of 5 units: 25 of 25 points" in text
     assert "Units of the second layer" not in text
