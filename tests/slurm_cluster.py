@@ -148,7 +148,7 @@ def free_ports(number: int) -> list[int]:
     return ports
 
 
-def wait_until(holds: Callable[[], object], seconds: float = 60) -> None:
+def wait_until(holds: Callable[[], object], seconds: float = 120) -> None:
     """Look again and again; an AssertionError when the time is over."""
     end = time.monotonic() + seconds
     while not holds():

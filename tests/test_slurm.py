@@ -22,7 +22,7 @@ from papernets.training import epochs_done
 
 pytestmark = pytest.mark.slurm
 
-EPOCHS = 40
+EPOCHS = 60
 RUNS = [
     Run(
         experiment="train",
@@ -61,14 +61,14 @@ def outcomes_of(found: Iterable[records.Record]) -> dict[str, dict]:
 
 
 def job_in_mid_run(cluster: SlurmCluster, out: Path) -> tuple[str, Run, str]:
-    """A job of the first array, its run, and its node; half of the epochs are left."""
+    """A job of the first array, its run, and its node, well before the end."""
     found = []
 
     def search() -> bool:
         for node in NODES:
             job = cluster.ask("squeue", "-h", "-r", "-t", "R", "-w", node, "-o", "%i")
             run = RUNS[int(job.partition("_")[2] or 0)]
-            if job and 0 < epochs_done(run, out) <= EPOCHS / 2:
+            if job and 0 < epochs_done(run, out) <= 0.75 * EPOCHS:
                 found.append((job, run, node))
         return bool(found)
 
@@ -128,7 +128,8 @@ def test_an_interrupted_command_follows_its_jobs_again(
     ]
     logs = tmp_path / ".sweep"
     first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: list(logs.glob("*_submitted.pkl")))
+    assert first.stderr
+    assert first.stderr.readline().startswith("submitted: ")
     first.send_signal(signal.SIGINT)
     _, errors = first.communicate()
     assert first.returncode == 130
