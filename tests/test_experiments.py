@@ -1,6 +1,7 @@
 """Chapters: their grids, their tables, and running a grid side by side."""
 
 import json
+import multiprocessing
 import statistics
 import sys
 import types
@@ -229,6 +230,16 @@ def test_a_worker_that_fails_stops_the_grid(tmp_path: Path) -> None:
     bad = replace(experiments.tasks_of([tiny_study()])[0], dataset="nothing")
     with pytest.raises(DataError, match="no data set 'nothing'"):
         list(experiments.execute_all([bad] * 2, tmp_path, jobs=2))
+
+
+def test_processes_take_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", taken.append)
+    started = multiprocessing.get_context("spawn").Value("i", 0)
+    for device in ("cuda", "cuda", "cuda:1", "cpu", "cuda"):
+        experiments.start_worker(1, device, started)
+    assert taken == [0, 1, 0]
 
 
 @pytest.fixture

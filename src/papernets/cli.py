@@ -139,7 +139,12 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("chapter")
     run.add_argument("--preset", choices=("quick", "paper"), default="quick")
     run.add_argument("--study", action="append", help="only this one; may be repeated")
-    run.add_argument("--jobs", type=int, default=1, help="runs side by side")
+    run.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="runs side by side, on all GPUs in turn with --device cuda",
+    )
     add_execution(run)
     add_cluster(run)
     run.set_defaults(command=run_chapter)

@@ -31,6 +31,8 @@ from papernets.records import (
 )
 
 if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import Synchronized
+
     from papernets.sweep import Cluster
 
 T = TypeVar("T", Run, Measurement)
@@ -211,8 +213,9 @@ def execute_all(
     """Yield the record of every task as it is finished.
 
     With `jobs` > 1 that many processes work side by side, each on `threads` threads
-    (default 1): for small networks faster than one process on all cores. With a
-    `cluster` the tasks are jobs there, see `papernets.sweep.execute_all`.
+    (default 1): for small networks faster than one process on all cores. With the
+    device "cuda" they take all GPUs in turn. With a `cluster` the tasks are jobs there,
+    see `papernets.sweep.execute_all`.
     """
     from papernets import sweep, training
 
@@ -228,11 +231,12 @@ def execute_all(
         return
     # Idle OpenMP threads would spin and slow the other processes down; read at import.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
         jobs,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=training.tune_process,
-        initargs=(threads or 1,),
+        mp_context=context,
+        initializer=start_worker,
+        initargs=(threads or 1, device, context.Value("i", 0)),
     ) as pool:
         submitted = [pool.submit(execute, task, out, device=device) for task in tasks]
         try:
@@ -241,6 +245,20 @@ def execute_all(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def start_worker(threads: int, device: str, started: "Synchronized[int]") -> None:
+    """Prepare a process of `execute_all`; "cuda" is the GPU of its number from here."""
+    import torch
+
+    from papernets import training
+
+    with started.get_lock():
+        number = started.value
+        started.value += 1
+    if device == "cuda":
+        torch.cuda.set_device(number % torch.cuda.device_count())
+    training.tune_process(threads)
 
 
 TIE_OF_SINGLE_SEEDS = 0.3  # points; what one run differs from the next by chance alone
