@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from slurm_cluster import wait_until
 from test_parallel import process_of_rank
 
 from papernets import experiments, records, sweep
-from papernets.cli import main
+from papernets.cli import main, parser
 from papernets.experiments import campaign, model_survey
 from papernets.recipes import Recipe
 from papernets.records import Record, Run, RunRecord
@@ -249,6 +250,21 @@ def test_the_command_line_hands_on_what_it_is_given(
     plan = campaign.missing(model_survey.plan("equal"), tmp_path / "out")
     assert second[0] == plan
     assert second[1] == Cluster({"job-name": "papernets-out"})
+
+
+def test_the_page_on_clusters_is_right() -> None:
+    """Its commands parse, and the numbers in it are those of the code."""
+    page = (Path(__file__).parents[1] / "book" / "scale.md").read_text()
+    lines = page.replace("\\\n", " ").splitlines()
+    commands = [line for line in lines if line.startswith("papernets ")]
+    assert sum("--slurm" in line for line in commands) == 2
+    for line in commands:
+        options = parser().parse_args(line.partition("  #")[0].split()[1:])
+    assert f"`--retries {options.retries}`" in page
+    for name, value in sweep.DEFAULTS.items():
+        assert re.search(rf"`{name}\b.*by default {value}\b", page)
+    assert f"restarted {sweep.RESTARTS} times" in page
+    assert f"{sweep.SIGNAL_SECONDS} seconds before" in page
 
 
 def test_a_budget_of_time_is_for_one_machine(capsys) -> None:

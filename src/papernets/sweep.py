@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import submitit
 
 RESTARTS = 20  # of one job: after preemptions, timeouts and lost nodes
+DEFAULTS = {"time": 60, "array_parallelism": 256}  # minutes, jobs at once
+SIGNAL_SECONDS = 90  # before the time is over
 ARRAY_SIZE = 1000  # jobs of one array, Slurm's default limit
 POLL_SECONDS = 5.0
 
@@ -36,11 +38,7 @@ class SweepError(Exception):
 
 @dataclass(frozen=True)
 class Cluster:
-    """How tasks become jobs.
-
-    Raises:
-        ValueError: an option is bad, or submitit is missing.
-    """
+    """How tasks become jobs."""
 
     options: Mapping[str, str] = field(default_factory=dict)  # of sbatch, long names
     group: int = 1  # tasks of one job, one after the other
@@ -48,7 +46,11 @@ class Cluster:
     name: str = "slurm"  # or "local": each job a process of this machine, all at once
 
     def executor(self, folder: Path) -> "submitit.AutoExecutor":
-        """What submits jobs, with their logs in `folder`."""
+        """What submits jobs, with their logs in `folder`.
+
+        Raises:
+            ValueError: an option is bad, or submitit or Slurm is missing.
+        """
         try:
             import submitit
         except ImportError as error:
@@ -56,7 +58,7 @@ class Cluster:
                 "sweeps on a cluster need submitit: pip install 'papernets[scale]'"
             ) from error
         options = {k.replace("-", "_"): v for k, v in self.options.items()}
-        numbers = {"time": 60, "array_parallelism": 256}
+        numbers = dict(DEFAULTS)
         for name in numbers.keys() & options.keys():
             text = options.pop(name)
             if not text.isdecimal() or int(text) == 0:
@@ -75,7 +77,7 @@ class Cluster:
         executor.update_parameters(
             timeout_min=numbers["time"],
             slurm_array_parallelism=numbers["array_parallelism"],
-            slurm_signal_delay_s=min(90, 15 * numbers["time"]),
+            slurm_signal_delay_s=min(SIGNAL_SECONDS, 15 * numbers["time"]),
             slurm_additional_parameters={"requeue": True, **options},
         )
         return executor
