@@ -25,6 +25,8 @@ REPAIRS = (
         r'<div class="output">\1</div>',
     ),
 )
+# Parameters on lines of their own are the definitions of no term.
+PARAMETERS = re.compile(r"<dl>\s*((?:<dd>.*?</dd>\s*)+)</dl>", re.DOTALL)
 MATHJAX = re.compile(
     r"<script[^>]*>window\.MathJax.*?</script>|<script[^>]*mathjax/.*?</script>"
 )
@@ -34,7 +36,13 @@ def repaired(page: str) -> str:
     """The page with all repairs, and without MathJax if it has no formula."""
     for pattern, replacement in REPAIRS:
         page = re.sub(pattern, replacement, page)
+    page = PARAMETERS.sub(in_lines, page)
     return page if 'class="math' in page else MATHJAX.sub("", page)
+
+
+def in_lines(parameters: re.Match[str]) -> str:
+    lines = parameters[1].replace("<dd>", '<span class="sig-line">')
+    return lines.replace("</dd>", "</span>")
 
 
 def finish(app: Sphinx, exception: Exception | None) -> None:

@@ -78,6 +78,7 @@ def test_pages_are_repaired() -> None:
         '<script src="../_static/scripts/fontawesome.js?digest=8"></script>\n'
         '<summary><span class="toctree-toggle"></summary>\n'
         '<img alt="A curve that rises." src="../_images/a.png" />\n'
+        "<dl>\n<dd><em>a</em>,</dd>\n<dd><em>b</em>,</dd>\n</dl>\n"
         "<script>window.MathJax = {}</script>"
         '<script defer="defer" src="../_static/mathjax/a.js"></script>\n'
     )
@@ -85,6 +86,8 @@ def test_pages_are_repaired() -> None:
     assert "<script" not in without
     assert '<summary aria-label="' in without
     assert '<div class="output"><img alt="A curve' in without
+    assert without.count('<span class="sig-line">') == 2
+    assert "<d" not in without.replace("<div", "")
     assert "MathJax" in finish_pages.repaired(page + '<span class="math">x</span>')
 
 
