@@ -53,7 +53,16 @@ def prepare(
     lines[:] = restructured(lines)
 
 
+def is_named_field(
+    app: Sphinx, what: str, name: str, item: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leave out the fields of named tuples, which Python documents by their number."""
+    numbered = (getattr(item, "__doc__", "") or "").startswith("Alias for field number")
+    return True if numbered else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("autodoc-process-docstring", prepare, priority=400)
+    app.connect("autodoc-skip-member", is_named_field)
     return {"parallel_read_safe": True}
