@@ -10,7 +10,8 @@ from pypdf import PageObject, PdfReader
 import build
 import pdf
 
-pytestmark = pytest.mark.browser
+# One worker prints the book, once.
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("pdf")]
 
 SITE = build.ROOT / "_build" / "html"
 PAGES = pdf.printed_pages()
