@@ -33,7 +33,7 @@ test: $(INSTALLED) ## all checks listed last, and which of them failed
 	if [ -n "$$failed" ]; then echo "Failed:$$failed" >&2; exit 1; fi
 
 test-browser: book ## look at every page of the built site in Chromium
-	$(RUN) pytest -n $(WORKERS) --dist loadgroup -m browser tests/browser
+	$(RUN) pytest -n $(WORKERS) -m browser tests/browser
 
 test-slurm: $(INSTALLED) ## sweeps on a Slurm cluster of two nodes, started for it
 	$(RUN) pytest -m slurm tests/test_slurm.py

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
+from filelock import FileLock
 from pypdf import PageObject, PdfReader
 
 import build
 import pdf
 
-# One worker prints the book, once.
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("pdf")]
+pytestmark = pytest.mark.browser
 
 SITE = build.ROOT / "_build" / "html"
 PAGES = pdf.printed_pages()
@@ -19,7 +19,14 @@ PAGES = pdf.printed_pages()
 
 @pytest.fixture(scope="module")
 def reader() -> PdfReader:
-    return PdfReader(pdf.write())
+    """The PDF; the first of several processes prints it."""
+    path = build.ROOT / "_build" / "papernets.pdf"
+    sources = [SITE / "index.html", Path(pdf.__file__)]
+    with FileLock(path.with_suffix(".lock")):
+        newest = max(source.stat().st_mtime for source in sources)
+        if not path.is_file() or path.stat().st_mtime < newest:
+            assert pdf.write() == path
+        return PdfReader(path)
 
 
 def chapters() -> list[str]:
