@@ -405,7 +405,13 @@ def test_ctrl_c_leaves_a_resumable_run(
     uninterrupted: tuple[dict, float], tmp_path: Path
 ) -> None:
     command = interruption.command(tmp_path)
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background, the shell has it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not list(tmp_path.rglob("*.pt")):
         time.sleep(0.02)
     child.send_signal(signal.SIGINT)
