@@ -127,7 +127,13 @@ def test_an_interrupted_command_follows_its_jobs_again(
         *("--slurm", "time=5", "--group", "4", "--out", str(tmp_path)),
     ]
     logs = tmp_path / ".sweep"
-    first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background, the shell has it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert first.stderr
     assert first.stderr.readline().startswith("submitted: ")
     first.send_signal(signal.SIGINT)
