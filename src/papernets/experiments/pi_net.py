@@ -223,16 +223,21 @@ def report_article(results: Results) -> str:
 
 def report_long(results: Results, level: float = 70) -> str:
     curves = results.curves(long())
-    first = []
-    for _, run in curves.groupby("seed"):
-        above = run.epoch[100 * run.test_accuracy >= level]
-        first.append(f"epoch {above.iloc[0]}" if len(above) else "no epoch")
+    seeds = curves.groupby("seed")
+    first = [
+        int(run.epoch[100 * run.test_accuracy >= level].min())
+        for _, run in seeds
+        if (100 * run.test_accuracy >= level).any()
+    ]
+    reached = f"in {len(first)} of {len(seeds)} runs"
+    if first:
+        reached += f", first in epoch {', '.join(map(str, first))}"
     last = curves[curves.epoch == curves.epoch.max()]
     best = 100 * curves.groupby("seed").test_accuracy.max()
     gap = 100 * (last.train_accuracy - last.test_accuracy)
     return (
-        f"The test accuracy first reaches {level:.0f} % in {', '.join(first)} (one "
-        f"entry per seed); its highest value at any epoch is {mean_and_std(best)} %. "
+        f"The test accuracy reaches {level:.0f} % {reached}; its highest value at any "
+        f"epoch is {mean_and_std(best)} %. "
         f"After {curves.epoch.max()} epochs it is "
         f"**{mean_and_std(100 * last.test_accuracy)} %**, and the training accuracy "
         f"{gap.mean():.1f} points higher."
