@@ -21,7 +21,7 @@ TABLE = Template("""\
 <p hidden><label>Show rows with <input type="search" size="12"></label>
 <output aria-live="polite"></output></p>
 <div style="overflow-x: auto" tabindex="0" role="region" aria-label="$label">
-<table class="dataframe">
+<table class="dataframe" style="white-space: nowrap">
 <thead><tr>
 $head
 </tr></thead>
@@ -208,13 +208,15 @@ def scatter(
     points = []
     for i, row in enumerate(frame.itertuples(index=False)):
         bar = [height(row.mean + sign * spread.iloc[i]) for sign in (-1, 1)]
-        costs = "; ".join(f"{t} {getattr(row, c):,.4g}" for t, c in axes.items())
+        costs = "; ".join(f"{t} {number(getattr(row, c))}" for t, c in axes.items())
         said = f"{row.model}: {row.accuracy} %; {costs}"
         points.append(
             f'<g class="point" transform="translate({first["places"][i]} 0)">'
             f"<title>{html.escape(said)}</title>"
-            f'<path d="M0 {bar[0]}V{bar[1]}"/><circle cx="0" cy="{tops[i]}" r="4"/>'
-            f'<text x="7" y="{tops[i] - 6}" stroke="none" fill="#222222">'
+            f'<path d="M0 {bar[0]}V{bar[1]}" pointer-events="none"/>'
+            f'<circle cx="0" cy="{tops[i]}" r="4"/>'
+            f'<text x="7" y="{tops[i] - 6}" stroke="none" fill="#222222" '
+            f'pointer-events="none">'
             f"{html.escape(str(row.model))}</text></g>"
         )
     return SCATTER.substitute(
@@ -231,6 +233,11 @@ def scatter(
     )
 
 
+def number(value: float) -> str:
+    """ "2016", "0.25", "1,234,567": separators where a number is no year."""
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:g}"
+
+
 def layout(x: pd.Series, y: pd.Series, tops: Sequence[float]) -> dict[str, Any]:
     """Where points, ticks and the Pareto front lie along one horizontal axis."""
     logarithmic = x.min() > 0 and x.max() / x.min() > 10
@@ -241,7 +248,10 @@ def layout(x: pd.Series, y: pd.Series, tops: Sequence[float]) -> dict[str, Any]:
         at = np.log(value) if logarithmic else value
         return round(LEFT + (RIGHT - LEFT) * (at - low) / (high - low or 1), 1)
 
-    locator = LogLocator(subs=(1, 2, 5)) if logarithmic else MaxNLocator(6)
+    whole = bool((x % 1 == 0).all())  # as years are
+    locator = (
+        LogLocator(subs=(1, 2, 5)) if logarithmic else MaxNLocator(6, integer=whole)
+    )
     values = [
         v for v in locator.tick_values(x.min(), x.max()) if x.min() <= v <= x.max()
     ]

@@ -614,17 +614,17 @@ def curves_by_network(curves: pd.DataFrame, order: Sequence[str]) -> Figure:
         for split, colour in (("train", ORANGE), ("test", BLUE)):
             for _, run in part.groupby("seed"):
                 axis.plot(run.epoch, 100 * run[f"{split}_accuracy"], color=colour)
-        axis.set_title(model, fontsize=7)
+        axis.set_title(model, fontsize=6)
         axis.set_ylim(0, 100)
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         axis.tick_params(labelsize=7)
-        axis.label_outer()
     figure.supxlabel("epoch", fontsize=9)
     figure.supylabel("accuracy (%)", fontsize=9)
     handles = [
         Line2D([], [], color=colour, label=split)
         for split, colour in (("train", ORANGE), ("test", BLUE))
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return figure
 
 

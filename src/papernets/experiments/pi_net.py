@@ -324,8 +324,9 @@ def report_residual(results: Results) -> str:
     fair = ANEW if ANEW in found else products
     product, linear = (percent(runs, c, "test_accuracy") for c in (fair, sums))
     text = (
-        f"With {fair} {said(fair)}, with sums {said(sums)}: "
-        f"{compare(product, linear)}, with the same layers and parameters."
+        f"The network of {fair}{',' * (fair == ANEW)} has {said(fair)}, that of {sums} "
+        f"{said(sums)}: {compare(product, linear)}, with the same layers and "
+        "parameters."
     )
     if fair == ANEW:
         text += (
@@ -351,6 +352,7 @@ def report_answer(results: Results) -> str:
     )
     cured = results.table(cure())
     best = best_condition(cured)
+    longest = percent(cured, best, "test_accuracy")
     return (
         "Multiplication replaces the activation function: with five blocks, "
         f"{JOINS_EPOCHS} epochs and equal parameters the products reach "
@@ -358,7 +360,7 @@ def report_answer(results: Results) -> str:
         f"{mean_and_std(linear)} % and ReLU {mean_and_std(relu)} % ({count(product)} "
         "each). Whether a polynomial of degree 32 trains at all depends on how it "
         "starts; with a start that suits it, and augmentation, the same five products "
-        f"reach {mean_and_std(percent(cured, best, 'test_accuracy'))} %."
+        f"reach {mean_and_std(longest)} % ({count(longest)})."
     )
 
 
