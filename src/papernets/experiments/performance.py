@@ -9,6 +9,8 @@ the same seed. Run it where nothing else works, and one task at a time:
 """
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,19 +28,22 @@ from papernets.recipes import PLAIN_SGD
 from papernets.records import Curves, Measurement, Run, RunRecord, Setting
 
 LOOPS_PROGRAM = "../../benchmarks/loops.py"  # relative to the package's folder
+BUILD_PROGRAM = "../../book/build.py"
 SOURCES = (*training.SOURCES, "experiments/performance.py", LOOPS_PROGRAM)
 
 LOOPS = ("plain-0", "plain-2", "lightning", "ours-fp32", "ours-bf16", "ours-compiled")
-# Images of a timed epoch: 10 to 30 seconds in the slowest loop on two cores.
+# Images of a timed epoch: about 10 seconds in the slowest loop on two cores.
 IMAGES = {
-    "mlp10": 51_200,
-    "polynet": 6_400,
-    "resnet20": 5_120,
-    "resnet110": 1_280,
-    "wrn16_4": 1_280,
+    "mlp10": 25_600,
+    "polynet": 3_200,
+    "resnet20": 2_560,
+    "resnet110": 640,
+    "wrn16_4": 640,
 }
-# Validation accuracy that a loop trains up to, and in how many epochs at most.
-TARGETS = {"mlp10": (0.95, 10), "polynet": (0.5, 10), "resnet20": (0.6, 10)}
+# Validation accuracy that a loop trains up to, and in how many epochs at most. All
+# six loops would take hours.
+TARGETS = {"mlp10": (0.95, 10), "polynet": (0.5, 10), "resnet20": (0.55, 10)}
+TARGET_LOOPS = ("plain-0", "lightning", "ours-bf16")
 REPEATS = 3
 THREADS = 2
 Values = dict[str, Any]
@@ -54,17 +59,31 @@ def loop(*arguments: str) -> Values:
         ValueError: the package is not in a checkout of the repository, or the program
             failed.
     """
-    program = (provenance.PACKAGE / LOOPS_PROGRAM).resolve()
-    if not program.is_file():
-        raise ValueError(f"{program} is missing; run this in a clone of the repository")
+    output = python(in_checkout(LOOPS_PROGRAM), *arguments)
+    result: Values = json.loads(output.splitlines()[-1])
+    return result
+
+
+def in_checkout(program: str) -> Path:
+    """A program of the repository; raises `ValueError` if it is not there."""
+    file = (provenance.PACKAGE / program).resolve()
+    if not file.is_file():
+        raise ValueError(f"{file} is missing; run this in a clone of the repository")
+    return file
+
+
+def python(program: Path, *arguments: str, **variables: str) -> str:
+    """What a program prints; raises `ValueError` with its last message if it fails."""
     done = subprocess.run(
-        [sys.executable, str(program), *arguments], capture_output=True, text=True
+        [sys.executable, str(program), *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | variables,
     )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ValueError(f"loops.py {' '.join(arguments)} failed: {reason}")
-    result: Values = json.loads(done.stdout.splitlines()[-1])
-    return result
+        raise ValueError(f"{program.name} {' '.join(arguments)} failed: {reason}")
+    return done.stdout
 
 
 def loop_speed(
@@ -167,14 +186,9 @@ def many_runs(*, seed: int, runs: int, jobs: int) -> Values:
 
 def many_records(*, seed: int, records_number: int) -> Values:
     """Seconds to read that many records of ten epochs, and to tabulate them."""
-    example = example_record(seed)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        for number in range(records_number):
-            record = replace(example, run=replace(example.run, seed=number))
-            target = out / record.run.experiment / record.run.file_name
-            target.parent.mkdir(exist_ok=True)
-            target.write_bytes(records.encoded(record))
+        write_records(out, records_number, seed)
         began = time.perf_counter()
         found = records.read_all(out)
         read = time.perf_counter() - began
@@ -187,6 +201,37 @@ def many_records(*, seed: int, records_number: int) -> Values:
         "rows": len(runs),
         "epochs": len(curves),
     }
+
+
+def site_build(*, seed: int, extra_records: int) -> Values:
+    """Seconds to build the book, its notebooks executed, with that many more records.
+
+    It is built in a copy of what the checkout has under version control.
+    """
+    program = in_checkout(BUILD_PROGRAM)
+    root = program.parent.parent
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=root, capture_output=True, check=True, text=True
+    ).stdout
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in filter(None, listed.split("\0")):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / name, copy / name)
+        write_records(copy / "results", extra_records, seed)
+        began = time.perf_counter()
+        python(copy / program.relative_to(root), "site", PYTHONPATH=str(copy / "src"))
+        return {"build_seconds": time.perf_counter() - began}
+
+
+def write_records(folder: Path, number: int, seed: int) -> None:
+    """Write records that differ in their seeds alone."""
+    example = example_record(seed)
+    for other in range(number):
+        record = replace(example, run=replace(example.run, seed=other))
+        target = folder / record.run.experiment / record.run.file_name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(records.encoded(record))
 
 
 def example_record(seed: int) -> RunRecord:
@@ -255,7 +300,7 @@ def target() -> Measurements:
             threads=THREADS,
         )
         for model, (accuracy, epochs) in TARGETS.items()
-        for name in LOOPS
+        for name in TARGET_LOOPS
     }
 
 
@@ -316,7 +361,15 @@ def tables() -> Measurements:
     }
 
 
-STUDIES = (speed, target, shares, machine, growth, runs, tables)
+def builds() -> Measurements:
+    """Seconds to build the book with its own records, and with 10,000 more."""
+    return {
+        f"{number:,} more records": measurements("site_build", extra_records=number)
+        for number in (0, 10_000)
+    }
+
+
+STUDIES = (machine, speed, shares, growth, target, runs, tables, builds)
 
 
 def studies(preset: str = "paper") -> dict[str, Measurements]:

@@ -14,6 +14,7 @@ from papernets.experiments.model_survey import full, paper_recipes
 from papernets.experiments.performance import (
     IMAGES,
     LOOPS,
+    TARGET_LOOPS,
     TARGETS,
     growth,
     machine,
@@ -137,11 +138,11 @@ def report_speed(results: Results) -> str:
 
 def target_table(results: Results) -> pd.DataFrame:
     """Seconds of training until a validation accuracy, a row per loop."""
-    rows: dict[str, dict[str, str]] = {LABELS[loop]: {} for loop in LOOPS}
+    rows: dict[str, dict[str, str]] = {LABELS[loop]: {} for loop in TARGET_LOOPS}
     found = results.of(target())
     for model, (accuracy, _) in TARGETS.items():
         column = f"{model}, {accuracy:.0%}"
-        for loop in LOOPS:
+        for loop in TARGET_LOOPS:
             group = found.get(f"{model}, {loop}")
             text = NOT_RUN
             if group:
