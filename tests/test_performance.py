@@ -5,12 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from test_records import make
 
 import build
-from papernets import provenance
+from papernets import plots, provenance
 from papernets.data import load
 from papernets.experiments import Results, performance, tasks_of
 from papernets.experiments import performance_reports as reports
@@ -147,9 +148,15 @@ def test_nothing_run_is_said_so() -> None:
     assert "not run yet" in reports.report_speed(nothing)
     assert (reports.speed_table(nothing, "mlp10")["images/s"] == "not run yet").all()
     assert (reports.target_table(nothing) == "not run yet").all(axis=None)
-    assert (reports.record_table(nothing)["read (s)"] == "not run yet").all()
-    assert reports.growth_frame(nothing).empty
-    assert reports.count_frame(nothing).empty
+    assert reports.scaling_frame(nothing).empty
+    for report in (
+        reports.report_answer,
+        reports.report_scaling,
+        reports.report_builds,
+        reports.report_machine,
+        reports.report_target,
+    ):
+        assert "not run yet" in report(nothing)
 
 
 def test_a_fleet_is_no_faster_than_its_longest_run() -> None:
@@ -157,6 +164,55 @@ def test_a_fleet_is_no_faster_than_its_longest_run() -> None:
     most = table[table.accelerators == 64]
     assert (most.hours == most["longest run (hours)"]).all()
     assert table["accelerator-hours"].nunique() == len(reports.SUSTAINED)
+
+
+def test_the_engine_takes_the_steps_of_a_plain_loop() -> None:
+    assert reports.live(steps=2) < 1e-3
+
+
+def test_storage_is_that_of_weights_moments_and_epochs(tmp_path: Path) -> None:
+    run = next(run for run in reports.full_survey() if run.model == "resnet110")
+    assert reports.checkpoint_bytes(run) == 8 * 1_727_962
+    example = make()
+    short, long = (reports.record_bytes(example, n) for n in (10, 110))
+    assert long > short > len(example.curves.train_loss)
+    assert reports.record_bytes(example, 210) - long == pytest.approx(long - short)
+    assert "GB at once" in reports.report_fleet(example)
+
+
+def test_scaling_has_a_line_for_every_quantity() -> None:
+    made = [
+        measured(task, training_seconds=2.0 * float(task.settings["epochs"]))
+        for task in tasks_of([performance.growth()])
+    ]
+    made += [
+        measured(task, total_seconds=float(task.settings["runs"]))
+        for task in tasks_of([performance.runs()])
+    ]
+    made += [
+        measured(task, read_seconds=1.0, tabulate_seconds=0.5)
+        for task in tasks_of([performance.tables()])
+    ]
+    results = Results({record.task.key: record for record in made})
+    frame = reports.scaling_frame(results)
+    quantities = ["epochs", "images", "multiply-adds", "runs", "records"]
+    assert list(dict.fromkeys(frame.quantity)) == quantities
+    text = reports.report_scaling(results)
+    assert "- 8 times the epochs: 8.0 times the seconds, 16.0 s at most." in text
+    assert "- 100 times the records (read): 1.0 times the seconds" in text
+    assert len(plots.scaling(frame).axes) == 6
+
+
+def test_figures_of_loops(results: Results) -> None:
+    figure = plots.speed_ratios(
+        reports.ratios(results).replace({"loop": reports.LABELS}),
+        "plain loop, no workers",
+    )
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert names == list(performance.IMAGES)
+    shares = pd.DataFrame({"label": ["a", "b"], "linear": [40, 100], "rest": [60, 0]})
+    bars = plots.time_shares(shares).axes[0].patches
+    assert sorted(bar.get_width() for bar in bars) == [0, 40, 60, 100]
 
 
 def test_every_study_can_be_made(tmp_path: Path) -> None:

@@ -520,6 +520,100 @@ def fitted(table: pd.DataFrame) -> Figure:
     return figure
 
 
+# --- Performance: frames of `experiments.performance_reports` ------------------------
+
+
+@styled
+def speed_ratios(frame: pd.DataFrame, base: str) -> Figure:
+    """Speeds as multiples of one loop's, a row per network, a mark per loop.
+
+    Args:
+        frame: columns `model`, `loop` and `ratio`, one row per timed run; a bar is one
+            standard deviation on each side.
+        base: the loop whose speed is one.
+    """
+    models = list(dict.fromkeys(frame.model))
+    loops = [loop for loop in dict.fromkeys(frame.loop) if loop != base]
+    figure, axes = grid(1, height=0.9 + 0.55 * len(models))
+    axis: Axes = axes[0, 0]
+    axis.axvline(1, color=BLACK, linewidth=1, linestyle=":")
+    for index, (loop, colour, marker) in enumerate(
+        zip(loops, CYCLE, "osD^v", strict=False)
+    ):
+        ratios = frame[frame.loop == loop].groupby("model").ratio.agg(["mean", "std"])
+        ratios = ratios.reindex(models)
+        heights = len(models) - np.arange(len(models)) + 0.26 - 0.13 * index
+        axis.errorbar(
+            ratios["mean"],
+            heights,
+            xerr=ratios["std"].fillna(0),
+            fmt=marker,
+            ms=4,
+            capsize=2,
+            color=colour,
+            label=loop,
+        )
+    ticks = [t for t in (0.5, 1, 2, 5, 10, 20, 50) if t <= 1.3 * frame.ratio.max()]
+    axis.set_xscale("log")
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+    axis.set_yticks(range(len(models), 0, -1), models)
+    axis.set(xlabel=f"speed ({base} = 1)", ylim=(0.4, len(models) + 0.6))
+    legend_below(figure, [axis])
+    return figure
+
+
+@styled
+def time_shares(frame: pd.DataFrame) -> Figure:
+    """What the time goes to, a stacked bar per row.
+
+    Args:
+        frame: column `label`, and one of percentages for each kind of work.
+    """
+    figure, axes = grid(1, height=1.0 + 0.24 * len(frame))
+    axis: Axes = axes[0, 0]
+    heights, left = range(len(frame), 0, -1), np.zeros(len(frame))
+    for colour, kind in zip(CYCLE, frame.columns.drop("label"), strict=False):
+        axis.barh(heights, frame[kind], left=left, color=colour, label=kind)
+        left += frame[kind].to_numpy()
+    axis.set_yticks(heights, frame.label)
+    axis.set(xlabel="part of the time (%)", xlim=(0, 100))
+    axis.grid(visible=False, axis="y")
+    legend_below(figure, [axis])
+    return figure
+
+
+@styled
+def scaling(frame: pd.DataFrame) -> Figure:
+    """Seconds against one quantity a panel, both on logarithmic scales.
+
+    The dotted line is in proportion, through the mean at the largest value.
+
+    Args:
+        frame: columns `quantity`, `value`, `seconds` and `line`, one row per timed
+            call; panels and lines are in the order of their first rows.
+    """
+    quantities = list(dict.fromkeys(frame.quantity))
+    columns = min(3, len(quantities))
+    figure, axes = grid(columns, -(-len(quantities) // columns), height=2.4)
+    for axis in axes.flat[len(quantities) :]:
+        axis.set_visible(False)
+    for axis, quantity in zip(axes.flat, quantities, strict=False):
+        panel = frame[frame.quantity == quantity]
+        for colour, (line, part) in zip(
+            CYCLE, panel.groupby("line", sort=False), strict=False
+        ):
+            mean = part.groupby("value").seconds.mean()
+            axis.loglog(part.value, part.seconds, "o", ms=3, alpha=0.5, color=colour)
+            axis.loglog(mean.index, mean, color=colour, label=line)
+            proportional = mean.iloc[-1] * mean.index / mean.index[-1]
+            axis.loglog(mean.index, proportional, ":", color=colour, linewidth=1)
+        if panel.line.nunique() > 1:
+            axis.legend(fontsize=7)
+        axis.set(xlabel=quantity, ylabel="seconds" if axis in axes[:, 0] else "")
+    return figure
+
+
 # --- The survey: frames of `experiments.survey_tables` -------------------------------
 
 

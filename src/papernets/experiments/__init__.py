@@ -117,9 +117,11 @@ class Results:
     def cost(self) -> str:
         """What the records took, as a sentence; seconds of one run or measurement."""
         hours = sum(record.seconds for record in self.records.values()) / 3600
+        threads = {record.threads for record in self.records.values()}
+        alone = " on one thread each" if threads == {1} else ""
         return (
             f"The {len(self.records)} records behind this page took {hours:.1f} hours, "
-            "added up over runs and measurements on one thread each."
+            f"added up over runs and measurements{alone}."
         )
 
     def summary(self, study: Study) -> pd.DataFrame:

@@ -105,6 +105,22 @@ def accuracy_map(results: Results, study: Study) -> pd.DataFrame:
     return table.assign(accuracy=table["mean"].where(table["size"] == table.made))
 
 
+def every_run(results: Results, study: Study) -> pd.DataFrame:
+    """Validation accuracy in percent: one row per condition, seed and epoch.
+
+    `network` is the activation with the network; an epoch that a run did not reach,
+    since it diverged, has no accuracy.
+    """
+    runs = by_network(results.table(study))
+    runs["network"] = runs.activation + ", " + runs.network
+    curves = results.curves(study)
+    epochs = pd.DataFrame({"epoch": sorted(curves.epoch.unique())})
+    reached = curves[["key", "epoch", "validation_accuracy"]]
+    table = runs[["key", "network", "lr", "seed"]].merge(epochs, how="cross")
+    table = table.merge(reached, on=["key", "epoch"], how="left")
+    return table.assign(accuracy=100 * table.pop("validation_accuracy"))
+
+
 def curves_at_best_rate(results: Results, study: Study) -> pd.DataFrame:
     """One row per epoch and seed; accuracies in percent."""
     chosen = at_best_rate(by_network(results.table(study)))
@@ -151,6 +167,8 @@ def along_training(results: Results) -> pd.DataFrame:
 def by_batch_size(results: Results) -> pd.DataFrame:
     """Test accuracy in percent: one row per batch size, seed and way to evaluate."""
     table = results.table(batch_sizes())
+    titles = {name: title for title, name in ACTIVATIONS.items()}
+    table["activation"] = table.activation.map(titles)
     ways = (
         ("batch", "running", "batch norm: running averages"),
         ("batch", "batch", "batch norm: the test batch"),

@@ -1,21 +1,29 @@
 """What the performance chapter's records say: ratios, shares, growth, a forecast."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import cycle, islice
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
+from torch.nn import functional
 
-from papernets import complexity, models
+from papernets import complexity, models, records, training
+from papernets.data import load
 from papernets.experiments import Results, mean_and_std
-from papernets.experiments.campaign import Fleet, forecast
+from papernets.experiments.campaign import Fleet, flops_per_epoch, forecast
 from papernets.experiments.model_survey import full, paper_recipes
 from papernets.experiments.performance import (
     IMAGES,
     LOOPS,
     TARGET_LOOPS,
     TARGETS,
+    THREADS,
+    builds,
     growth,
     machine,
     runs,
@@ -24,7 +32,8 @@ from papernets.experiments.performance import (
     tables,
     target,
 )
-from papernets.records import Run
+from papernets.recipes import Recipe
+from papernets.records import Curves, Run, RunRecord
 
 LABELS = {
     "plain-0": "plain loop, no workers",
@@ -42,6 +51,7 @@ NOT_RUN = "not run yet"
 FAILURES_PER_HOUR = 419 / (16_384 * 54 * 24)
 SEEDS = 5
 SUSTAINED = (3e13, 1e14)  # FLOP/s: assumed, since no accelerator was measured
+PRICES = (2, 4)  # dollars an hour of an accelerator: assumed
 FLEETS = (1, 8, 64)
 
 
@@ -170,55 +180,178 @@ def share_frame(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def growth_frame(results: Results) -> pd.DataFrame:
-    """Seconds of training against one quantity at a time.
+def scaling_frame(results: Results) -> pd.DataFrame:
+    """Seconds against one quantity at a time, as `plots.scaling` draws them.
 
-    Columns: `quantity` ("epochs", "images", "width"), `value`, `seconds`, `cost`: what
-    the time should be proportional to, epochs x images x multiply-adds.
+    The widths of ResNet-20 stand as multiply-adds, to which time should be in
+    proportion.
     """
-    if not results.of(growth()):
-        return pd.DataFrame(columns=["quantity", "value", "seconds"])
-    table = results.table(growth())
-    quantity = table.condition.str.split(" ").str[0]
-    macs = {
-        width: complexity.profile(
-            models.create("resnet20", width=width), (3, 32, 32)
-        ).macs
-        for width in table.width.unique()
-    }
-    return pd.DataFrame(
-        {
-            "quantity": quantity,
-            "value": [
-                row[q] for q, (_, row) in zip(quantity, table.iterrows(), strict=True)
-            ],
-            "seconds": table.training_seconds,
-            "cost": table.epochs * table.images * table.width.map(macs),
-        }
-    )
-
-
-def count_frame(results: Results) -> pd.DataFrame:
-    """Seconds for numbers of short runs; `number`, `jobs`, `seconds`."""
-    if not results.of(runs()):
-        return pd.DataFrame(columns=["number", "jobs", "seconds"])
-    table = results.table(runs())
-    return pd.DataFrame(
-        {"number": table.runs, "jobs": table.jobs, "seconds": table.total_seconds}
-    )
-
-
-def record_table(results: Results) -> pd.DataFrame:
-    """Seconds to read and to tabulate records, a row per number of them."""
-    rows = {label: {"read (s)": NOT_RUN} for label in tables()}
+    columns = ["quantity", "value", "seconds", "line"]
+    frames = [pd.DataFrame(columns=columns)]
+    if results.of(growth()):
+        table = results.table(growth())
+        macs = {width: resnet20_multiply_adds(width) for width in table.width.unique()}
+        table["multiply-adds"] = table.width.map(macs)
+        names = {"epochs": "epochs", "images": "images", "width": "multiply-adds"}
+        changed = table.condition.str.split(" ").str[0].map(names)
+        for name, part in table.groupby(changed, sort=False):
+            seconds = part.training_seconds
+            line = "training"
+            frames.append(
+                pd.DataFrame({"value": part[name], "seconds": seconds})
+                .assign(quantity=name, line=line)
+            )  # fmt: skip
+    if results.of(runs()):
+        table = results.table(runs())
+        words = {1: "1 process", 2: "2 processes"}
+        frames.append(
+            pd.DataFrame({"value": table.runs, "seconds": table.total_seconds})
+            .assign(quantity="runs", line=table.jobs.map(words))
+        )  # fmt: skip
     if results.of(tables()):
         table = results.table(tables())
-        for label, part in table.groupby("condition", sort=False):
-            rows[str(label)] = {
-                "read (s)": mean_and_std(part.read_seconds),
-                "tabulate (s)": mean_and_std(part.tabulate_seconds),
-            }
-    return pd.DataFrame.from_dict(rows, orient="index").fillna("-")
+        for line in ("read", "tabulate"):
+            seconds = table[f"{line}_seconds"]
+            frames.append(
+                pd.DataFrame({"value": table.records_number, "seconds": seconds})
+                .assign(quantity="records", line=line)
+            )  # fmt: skip
+    return pd.concat(frames, ignore_index=True)[columns]
+
+
+def resnet20_multiply_adds(width: int) -> int:
+    with torch.device("meta"):
+        network = models.create("resnet20", width=width)
+    return complexity.profile(network, (3, 32, 32)).macs
+
+
+def report_scaling(results: Results) -> str:
+    """What the time grows by, from the smallest to the largest value of each panel."""
+    frame, lines = scaling_frame(results), []
+    for (quantity, line), part in frame.groupby(["quantity", "line"], sort=False):
+        means = part.astype({"value": float}).groupby("value").seconds.mean()
+        if len(means) < 2:
+            continue
+        more = means.index[-1] / means.index[0]
+        longer = means.iloc[-1] / means.iloc[0]
+        subject = quantity if line == "training" else f"{quantity} ({line})"
+        lines.append(
+            f"- {more:,.0f} times the {subject}: {longer:,.1f} times the seconds, "
+            f"{means.iloc[-1]:.1f} s at most."
+        )
+    return "\n".join(lines) or f"Growth: {NOT_RUN}."
+
+
+def report_builds(results: Results) -> str:
+    """Seconds to build the book, with and without many more records."""
+    if not results.of(builds()):
+        return f"Builds of the book: {NOT_RUN}."
+    table = results.table(builds())
+    texts = [
+        f"{mean_and_std(part.build_seconds, 0)} s with {label}"
+        for label, part in table.groupby("condition", sort=False)
+    ]
+    return f"The whole book, its notebooks executed, is built in {' and '.join(texts)}."
+
+
+def report_machine(results: Results) -> str:
+    """The machine of the records, and what its matrix multiplication reaches."""
+    devices = dict.fromkeys(record.device for record in results.records.values())
+    limits = ceilings(results)
+    speeds_text = " and ".join(
+        f"{limits[name] / 1e9:,.0f} GFLOP/s in {name}" for name in limits
+    )
+    return (
+        f"Measured on: {', '.join(devices) or NOT_RUN}; {THREADS} threads. Square "
+        f"matrices of 2,048 rows are multiplied at {speeds_text or NOT_RUN}."
+    )
+
+
+def report_target(results: Results) -> str:
+    """How much sooner this book's loop reaches the accuracy than the plain one."""
+    lines = []
+    found = results.of(target())
+    for model, (accuracy, _) in TARGETS.items():
+        times = {}
+        for loop in (BASE, "ours-bf16"):
+            made = found.get(f"{model}, {loop}", [])
+            values = {r.task.seed: r.values["seconds_needed"] for r in made}  # type: ignore[union-attr]
+            times[loop] = pd.Series(values, dtype=float)
+        sooner = (times[BASE] / times["ours-bf16"]).dropna()
+        if len(sooner):
+            lines.append(
+                f"- *{model}* is at {accuracy:.0%} {mean_and_std(sooner, 1)} times "
+                "sooner than in the plain loop."
+            )
+    return "\n".join(lines) or f"Time to an accuracy: {NOT_RUN}."
+
+
+def report_answer(results: Results) -> str:
+    """The chapter's answer in a paragraph."""
+    found = ratios(results)
+    if found.empty:
+        return f"The loops: {NOT_RUN}."
+    means = found.groupby(["loop", "model"]).ratio.mean()
+    texts = []
+    for loop in ("ours-fp32", "ours-bf16"):
+        if loop in means.index.get_level_values(0):
+            low, high = means[loop].min(), means[loop].max()
+            texts.append(
+                f"{low:.1f} to {high:.1f} times ({LABELS[loop].partition(', ')[2]})"
+            )
+    text = (
+        "Depending on the network, the book's loop trains "
+        f"{' and '.join(texts)} as many images a second as a plain loop over "
+        "torchvision's data set with PIL transforms"
+    )
+    if "lightning" in means.index.get_level_values(0):
+        low, high = means["lightning"].min(), means["lightning"].max()
+        text += f"; PyTorch Lightning, {low:.1f} to {high:.1f} times"
+    return f"{text}."
+
+
+def live(steps: int = 5) -> float:
+    """How far the weights of `training.fit` are from those of steps taken by hand.
+
+    The largest difference over the largest change of a weight. Gradient descent with
+    momentum in float32, on a small residual network and all training images of digits
+    at once: written out with PyTorch alone, and by the engine.
+    """
+    digits = load("digits")
+    images, labels = digits.train.images.float() / 255, digits.train.labels
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (digits.mean, digits.std))
+    settings = {"in_channels": 1, "image_size": digits.image_size, "width": 4}
+    torch.manual_seed(0)
+    by_hand = models.create("resnet20", **settings)
+    before, by_fit = copy.deepcopy(by_hand), copy.deepcopy(by_hand)
+    optimizer = torch.optim.SGD(by_hand.parameters(), lr=0.01, momentum=0.9)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        logits = by_hand((images - mean) / std)
+        functional.cross_entropy(logits, labels).backward()
+        optimizer.step()
+    recipe = Recipe(
+        name="by hand",
+        epochs=steps,
+        batch_size=len(images),
+        lr=0.01,
+        nesterov=False,
+        channels_last=False,  # another order of sums, which ReLUs magnify
+    )
+    training.fit(by_fit, digits, recipe, progress=False)
+    old, hand, fit = (
+        nn.utils.parameters_to_vector(network.parameters())
+        for network in (before, by_hand, by_fit)
+    )
+    return ((hand - fit).abs().max() / (hand - old).abs().max()).item()
+
+
+def example(folder: Path) -> RunRecord:
+    """The first finished run in a folder of records; raises `RecordError` for none."""
+    for record in records.read_all(folder):
+        if isinstance(record, RunRecord) and record.status == "finished":
+            return record
+    raise records.RecordError(f"{folder} has no record of a finished run")
 
 
 # --- The full survey on many accelerators -------------------------------------------
@@ -248,6 +381,63 @@ def fleet_table() -> pd.DataFrame:
                     "hours": f"{found.hours:.1f}",
                     "longest run (hours)": f"{found.longest_hours:.1f}",
                     "failures expected": f"{found.failures:.3f}",
+                    "cost ($)": "–".join(
+                        f"{price * found.accelerator_hours:,.0f}" for price in PRICES
+                    ),
                 }
             )
     return pd.DataFrame(rows)
+
+
+def checkpoint_bytes(run: Run) -> int:
+    """Weights and the optimizer's one or two moments, four bytes each."""
+    with torch.device("meta"):
+        network = models.create(run.model, **run.model_args)  # type: ignore[arg-type]
+    moments = 2 if run.recipe.optimizer == "adam" else 1
+    return 4 * (1 + moments) * sum(p.numel() for p in network.parameters())
+
+
+def record_bytes(example: RunRecord, epochs: int) -> int:
+    """Size of a record with that many epochs, from one with some."""
+    curves = {
+        name: tuple(islice(cycle(values), epochs))
+        for name, values in vars(example.curves).items()
+    }
+    return len(records.encoded(replace(example, curves=Curves(**curves))))
+
+
+def report_fleet(example: RunRecord) -> str:
+    """What the full survey needs beside time, and what ends the gain of more devices.
+
+    Args:
+        example: any finished run; the sizes of the planned records come from it.
+    """
+    plan, flops, number = full_survey(), SUSTAINED[0], FLEETS[-1]
+    found = forecast(plan, Fleet(number, flops, FAILURES_PER_HOUR))
+    hours = {r.key: r.recipe.epochs * flops_per_epoch(r) / flops / 3600 for r in plan}
+    longest = max(plan, key=lambda run: hours[run.key])
+    sizes = {run.key: checkpoint_bytes(run) for run in plan}
+    at_once = sum(sorted(sizes.values())[-number:])
+    written = sum(sizes[run.key] * run.recipe.epochs for run in plan)
+    kept = sum(record_bytes(example, run.recipe.epochs) for run in plan)
+    return "\n".join(
+        [
+            f"- **Time.** {found.runs} runs, {found.accelerator_hours:,.0f} "
+            f"accelerator-hours at {flops / 1e12:.0f} TFLOP/s. The longest run, "
+            f"*{longest.model}* with its paper's {longest.recipe.epochs} epochs, takes "
+            f"{found.longest_hours:.0f} hours: beyond "
+            f"{found.accelerator_hours / found.longest_hours:.0f} accelerators the "
+            "rest waits for it.",
+            f"- **Storage.** The records are {kept / 1e6:.1f} MB. Checkpoints take at "
+            f"most {at_once / 1e9:.1f} GB at once, since a finished run has none; "
+            f"written every epoch they are {written / 1e12:.1f} TB in all, "
+            f"{written / 1e6 / found.hours / 3600:.1f} MB a second on average.",
+            f"- **Failures.** {found.failures:.3f} are expected. One costs half an "
+            "epoch, since a run goes on from its last checkpoint: "
+            f"{3600 * found.lost_hours:.1f} accelerator-seconds in all, on average.",
+            "- **What breaks first.** The gain of more devices, at the longest run: "
+            "it stays on one device, unless `torchrun` shares it between several. "
+            "Next is the shared folder: checkpoints that take longer to write than an "
+            "epoch to train make the devices wait.",
+        ]
+    )
