@@ -147,8 +147,8 @@ def page(
     yield ""
     yield (
         "Everything here is made from the [records](results_status.md) when the book "
-        "is built. In a clone of the repository `papernets results results` prints "
-        "the same, and the records themselves are files below `results/`."
+        "is built. In a clone of the repository `papernets results` prints a table of "
+        "them, and the records themselves are files below `results/`."
     )
     yield ""
     yield "## All records"

@@ -371,10 +371,11 @@ def overview(chapters: Sequence[Chapter], root: Path) -> Iterator[str]:
     yield ""
     yield (
         f"The book asks for {planned:,} training runs and measurements. "
-        f"{len(existing):,} of them have a record, made "
-        + (f"from {min(days)} to {max(days)}." if days else "not yet.")
-        + " Every number and figure of a chapter is computed from them. They are files "
-        "of the repository, and [one table to download](downloads.md)."
+        f"{len(existing):,} of them have a record"
+        + (f", made from {min(days)} to {max(days)}." if days else ".")
+        + " Every number and figure of a chapter is computed from these records or while "
+        "the page is built. The records are files of the repository, and "
+        "[one table to download](downloads.md)."
     )
     yield ""
     yield EXPLANATION
