@@ -159,6 +159,8 @@ def lightning(job: Job) -> None:
             self.right = []
 
         def on_validation_end(self) -> None:
+            if self.trainer.sanity_checking:  # before the first epoch
+                return
             self.began += time.perf_counter() - self.paused
             job.accuracies.append(torch.cat(self.right).mean().item())
 

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator
 
 from papernets.interactive import front
 
@@ -610,6 +610,12 @@ def scaling(frame: pd.DataFrame) -> Figure:
             axis.loglog(mean.index, proportional, ":", color=colour, linewidth=1)
         if panel.line.nunique() > 1:
             axis.legend(fontsize=7)
+        axis.minorticks_off()
+        axis.set_xticks(panel.value.unique().astype(float))
+        axis.xaxis.set_major_formatter(EngFormatter(places=0, sep=""))
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.tick_params(labelsize=7)
         axis.set(xlabel=quantity, ylabel="seconds" if axis in axes[:, 0] else "")
     return figure
 
