@@ -26,6 +26,7 @@ from papernets.experiments import (
     Results,
     batch_norm_reports,
     exact_memorization,
+    performance_reports,
     pi_net,
 )
 
@@ -36,6 +37,7 @@ ANSWERS: dict[str, Callable[[Results], str]] = {
     "pi_net": pi_net.report_answer,
     "batch_norm": batch_norm_reports.report_answer,
     "exact_memorization": exact_memorization.report_answer,
+    "performance": performance_reports.report_answer,
 }
 
 
@@ -153,13 +155,39 @@ def exact_memorization_headlines(records: Records) -> Headlines:
     return found
 
 
+def rates(records: Records, loop: str) -> dict[int, float]:
+    """Images per second of ResNet-20 in a loop, by seed."""
+    return {
+        record["measurement"]["seed"]: statistics.median(
+            record["values"]["images_per_second"]
+        )
+        for record in records
+        if (measured := record.get("measurement"))
+        and measured["function"] == "loop_speed"
+        and measured["settings"]["model"] == "resnet20"
+        and measured["settings"]["loop_name"] == loop
+    }
+
+
+def performance_headlines(records: Records) -> Headlines:
+    ours = rates(records, "ours-bf16")
+    found = {}
+    for other in ("plain-0", "lightning"):
+        theirs = rates(records, other)
+        ratios = [ours[seed] / theirs[seed] for seed in ours if seed in theirs]
+        found[f"against {other}"] = number(ratios, 1)
+    read = values(records, "many_records", "read_seconds", records_number=100_000)
+    return found | {"100,000 records": number(read, 1)}
+
+
 HEADLINES: dict[str, Callable[[Records], Headlines]] = {
     "pi_net": pi_net_headlines,
     "batch_norm": batch_norm_headlines,
     "exact_memorization": exact_memorization_headlines,
+    "performance": performance_headlines,
 }
-# On the page of records these have more digits.
-ROUNDED = {"seconds", "bits"} | {
+# On the page of records these have more digits, or are no ratios.
+ROUNDED = {"seconds", "bits", *performance_headlines([])} | {
     name for name in exact_memorization_headlines([]) if name.startswith("Adam")
 }
 
@@ -262,10 +290,14 @@ def test_another_record_gives_another_number(pages: Path, chapter: str) -> None:
     for record in records:
         if "run" in record and record["test_accuracy"] is not None:
             record["test_accuracy"] *= 0.9
-        for name in ("right", "built_seconds", "bits_needed"):
+        for name in ("right", "built_seconds", "bits_needed", "read_seconds"):
             value = record.get("values", {}).get(name)
             if isinstance(value, int | float):
                 record["values"][name] = 0.9 * value
+        settings = record.get("measurement", {}).get("settings", {})
+        speeds = record.get("values", {}).get("images_per_second", [])
+        if settings.get("loop_name") in ("plain-0", "lightning"):
+            record["values"]["images_per_second"] = [0.9 * speed for speed in speeds]
     after = HEADLINES[chapter](records)
     changed = {name for name, figure in before.items() if figure}
     assert {name for name in before if after[name] != before[name]} == changed

@@ -15,6 +15,8 @@ from papernets.experiments import (
     compare,
     exact_memorization,
     mean_and_std,
+    performance,
+    performance_reports,
     pi_net,
 )
 from papernets.experiments import batch_norm_reports as reports
@@ -187,10 +189,35 @@ def find_exact_memorization(results: Results) -> str:
     return joined({"The article's sizes": sizes, "Training": learning})
 
 
+def find_performance(results: Results) -> str:
+    def loops() -> str:
+        found = performance_reports.ratios(results)
+        found = found[found.model == "resnet20"].set_index(["loop", "seed"])
+        if found.empty:
+            raise NotRunError("resnet20")
+        ours = found.ratio["ours-bf16"]
+        other = (ours / found.ratio["lightning"]).dropna()
+        return (
+            f"ResNet-20 trains {mean_and_std(ours, 1)} times as fast as in a plain "
+            "loop over torchvision's data set, and "
+            f"{mean_and_std(other, 1)} times as fast as in PyTorch Lightning "
+            f"(two cores, {len(ours)} measurements each)."
+        )
+
+    def tables() -> str:
+        study = performance.tables()
+        label = list(study)[-1]
+        read = column(results, study, label, "read_seconds")
+        return f"{label} are read in {mean_and_std(read, 1)} s."
+
+    return joined({"Loops": loops, "Records": tables})
+
+
 FINDINGS: Mapping[str, Callable[[Results], str]] = {
     "pi_net": find_pi_net,
     "exact_memorization": find_exact_memorization,
     "batch_norm": find_batch_norm,
+    "performance": find_performance,
 }
 
 
