@@ -313,7 +313,7 @@ def test_verdict(percent: list[float], expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "expected"), [(0.5, "less"), (0.9, "about the same"), (2, "more")]
+    ("ratio", "expected"), [(0.5, "less"), (0.9, "about as much"), (2, "more")]
 )
 def test_less_or_more(ratio: float, expected: str) -> None:
     assert reports.less_or_more(ratio).strip("*") == expected
@@ -376,7 +376,7 @@ def test_speed_follows_from_the_records(results: Results) -> None:
     assert f"**{share:.0f} %** of the steps of *orthogonal start*" in line
     explained = reports.report_explanation(results).splitlines()[-1]
     assert explained.startswith("- ReLU")
-    assert f"it takes {10000 / share:.0f} % of the steps." in explained
+    assert f"it takes {10000 / share:.0f} % of the steps to 95 %." in explained
 
 
 def test_shift_follows_from_the_records(results: Results) -> None:
@@ -391,7 +391,7 @@ def test_shift_follows_from_the_records(results: Results) -> None:
     ]
     text = reports.report_shift(results)
     line = next(t for t in text.splitlines() if t.startswith("- tanh"))
-    assert f"({medians[0] / medians[1]:.2g} times)." in line
+    assert f"(× {medians[0] / medians[1]:.2g})." in line
 
 
 REPORTS = (
