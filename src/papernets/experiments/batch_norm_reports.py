@@ -622,7 +622,7 @@ def report_batch_sizes(results: Results) -> str:
             f"{mean_and_std(rows.accuracy, 1)} ({size})"
             for size, rows in part.groupby("batch_size")
         ]
-        lines.append(f"- {name.replace(':', ',')}: {', '.join(texts)}.")
+        lines.append(f"- {str(name).replace(':', ',')}: {', '.join(texts)}.")
     return "\n".join(lines)
 
 
