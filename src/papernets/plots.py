@@ -953,7 +953,7 @@ def column_accuracies(frame: pd.DataFrame, conditions: Sequence[str]) -> Figure:
                 "o",
                 ms=4,
                 alpha=0.6,
-                color=METHODS[averages],
+                color=METHODS[str(averages)],
                 label=averages,
             )
         axis.set_xticks(range(len(forms)), forms, rotation=45, ha="right")
