@@ -373,9 +373,9 @@ def overview(chapters: Sequence[Chapter], root: Path) -> Iterator[str]:
         f"The book asks for {planned:,} training runs and measurements. "
         f"{len(existing):,} of them have a record"
         + (f", made from {min(days)} to {max(days)}." if days else ".")
-        + " Every number and figure of a chapter is computed from these records or while "
-        "the page is built. The records are files of the repository, and "
-        "[one table to download](downloads.md)."
+        + " Every number and figure of a chapter is computed from these records, or by "
+        "what runs while the page is built. The records are files of the repository, "
+        "and [one table to download](downloads.md)."
     )
     yield ""
     yield EXPLANATION

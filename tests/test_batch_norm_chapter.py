@@ -21,7 +21,7 @@ from papernets.experiments import batch_norm_measures as measures
 from papernets.experiments import batch_norm_reports as reports
 from papernets.feed import Feed
 from papernets.recipes import PLAIN_SGD
-from papernets.records import Measurement, RecordError, Run
+from papernets.records import Curves, Measurement, RecordError, Run, RunRecord
 
 RECORDS = Path(__file__).parents[1] / "results" / "batch_norm"
 RECIPE = PLAIN_SGD.but(batch_size=64, lr=0.2)
@@ -313,7 +313,7 @@ def test_verdict(percent: list[float], expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "expected"), [(0.5, "less"), (0.9, "about the same"), (2, "more")]
+    ("ratio", "expected"), [(0.5, "less"), (0.9, "about as much"), (2, "more")]
 )
 def test_less_or_more(ratio: float, expected: str) -> None:
     assert reports.less_or_more(ratio).strip("*") == expected
@@ -376,7 +376,7 @@ def test_speed_follows_from_the_records(results: Results) -> None:
     assert f"**{share:.0f} %** of the steps of *orthogonal start*" in line
     explained = reports.report_explanation(results).splitlines()[-1]
     assert explained.startswith("- ReLU")
-    assert f"it takes {10000 / share:.0f} % of the steps." in explained
+    assert f"it takes {10000 / share:.0f} % of the steps to 95 %." in explained
 
 
 def test_shift_follows_from_the_records(results: Results) -> None:
@@ -391,7 +391,7 @@ def test_shift_follows_from_the_records(results: Results) -> None:
     ]
     text = reports.report_shift(results)
     line = next(t for t in text.splitlines() if t.startswith("- tanh"))
-    assert f"({medians[0] / medians[1]:.2g} times)." in line
+    assert f"(× {medians[0] / medians[1]:.2g})." in line
 
 
 REPORTS = (
@@ -483,6 +483,30 @@ def test_ridgelines_draw_each_layer_and_name_what_is_missing() -> None:
     assert second.values.tolist() == pytest.approx([2 + 1.8, 2])
     assert first.values.tolist() == pytest.approx([1 + 1.8 * 0.5**0.5] * 2)
     assert [text.get_text() for text in axes[3].texts] == ["not run yet"]
+
+
+def test_every_run_is_in_the_heat_map(results: Results) -> None:
+    """Also with a run that diverged after three epochs."""
+    table = reports.every_run(results, batch_norm.grid())
+    assert len(table) == 6 * 7 * 5 * 10
+    assert table.accuracy.notna().all()
+    run = batch_norm.grid()["tanh, with, lr 0.1"][1]
+    record = results.records[run.key]
+    assert isinstance(record, RunRecord)
+    curves = {
+        name: values[:3] for name, values in dataclasses.asdict(record.curves).items()
+    }
+    lost = dataclasses.replace(record, status="diverged", curves=Curves(**curves))
+    changed = Results({**results.records, run.key: lost})
+    table = reports.every_run(changed, batch_norm.grid())
+    rows = table[(table.network == "tanh, with") & (table.lr == 0.1)]
+    accuracies = rows[rows.seed == 1].accuracy.tolist()
+    assert accuracies[:3] == pytest.approx(
+        [100 * a for a in record.curves.validation_accuracy[:3]]
+    )
+    assert np.isnan(accuracies[3:]).all()
+    assert len(accuracies) == 10
+    assert rows[rows.seed != 1].accuracy.notna().all()
 
 
 def test_accuracy_map_has_no_mean_over_some_of_the_seeds(results: Results) -> None:

@@ -76,6 +76,10 @@ def validated(record: dict[str, Any]) -> float:
     return record["curves"]["validation_accuracy"][-1] if finished else 0.0
 
 
+# Fields that recipes have got since the first records, as those records were made.
+LATER = {"batch_parts": 1, "norm_batches": 0, "resize_to": 0, "sampling": "shuffle"}
+
+
 def pi_net_headlines(records: Records) -> Headlines:
     article = {"name": "article", "epochs": 10, "precision": "fp32"}
     found = {
@@ -89,7 +93,7 @@ def pi_net_headlines(records: Records) -> Headlines:
     for record in runs(records, "polynet", name="reliable"):
         run = record["run"]
         if run["recipe"]["epochs"] >= 10 and "join" not in run["model_args"]:
-            condition = json.dumps([run["recipe"], run["model_args"]])
+            condition = json.dumps([LATER | run["recipe"], run["model_args"]])
             longer.setdefault(condition, []).append(record)
     if longer:
         best = max(

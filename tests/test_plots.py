@@ -90,3 +90,28 @@ def test_style_is_our_own_and_stays_inside() -> None:
 
 def test_colours_are_distinct() -> None:
     assert len(set(plots.CYCLE)) == len(plots.CYCLE)
+    assert set(plots.METHODS.values()) <= set(plots.CYCLE)
+
+
+def test_a_method_has_its_colour_in_any_company() -> None:
+    """In any order, with others or alone; those without one take what is left."""
+    assert plots.colours(["without", "with"]) == {
+        "with": plots.BLUE,
+        "without": plots.VERMILION,
+    }
+    names = ["new", "without", "other", "new"]
+    assert plots.colours(names) == {
+        "new": plots.BLUE,
+        "without": plots.VERMILION,
+        "other": plots.GREEN,
+    }
+    many = plots.colours([str(i) for i in range(20)])
+    assert len(many) == 20
+    assert set(many.values()) == set(plots.CYCLE)
+
+
+def test_rows_of_methods_have_their_colours() -> None:
+    runs = table().replace({"condition": {"a": "one branch, ReLU", "b": "other"}})
+    axis = plots.compare(runs).axes[0]
+    dots = [line.get_color() for line in axis.lines if line.get_marker() == "o"]
+    assert dots == [plots.METHODS["one branch, ReLU"], plots.BLUE]

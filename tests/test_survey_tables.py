@@ -156,3 +156,21 @@ def test_table_escapes_its_cells() -> None:
     text = interactive.table(pd.DataFrame({"a<b": ["x & y"]}), "t", "some")
     assert "a&lt;b" in text
     assert "x &amp; y" in text
+
+
+def test_recipes_mark_what_is_not_confirmed() -> None:
+    table = survey_tables.recipes().set_index("network")
+    assert set(table.index) == set(survey_tables.PAPERS)
+    assert table.epochs["nin"] == "307?"  # not stated by the paper
+    assert table.epochs["densenet100_k24"] == "300"
+    assert table["falls at epochs"]["inception_v2"] == "8, 16 ... 192"
+    assert table["falls at epochs"]["squeezenet_bn"] == "one_cycle"
+    assert table["epochs, survey"]["inception_v4"] == "–"  # he did not run it
+
+
+def test_the_answer_counts_ties(results: Results) -> None:
+    text = survey_tables.report_answer(results)
+    assert "3 networks lie between 83.00 ± 0.00 % (*wrn28_10*)" in text
+    assert "61.00 ± 1.00 % (*nin*)" in text
+    assert "2 of them are tied for the first place" in text
+    assert "not run yet" in survey_tables.report_answer(Results({}))

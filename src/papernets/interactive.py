@@ -1,8 +1,8 @@
-"""Tables that sort and filter, scatter plots with a choice of axes: HTML for notebooks.
+"""Sortable tables, scatter plots with a choice of axes, heat maps: HTML for notebooks.
 
-Both load nothing, work offline and in the built book, and are complete without
-JavaScript: the table then keeps its order, the plot its first axis. Libraries that do
-the same weigh more than a whole page of the book may.
+All load nothing, work offline and in the built book, and are complete without
+JavaScript: the table then keeps its order, the plot its first axis, the map its last
+epoch. Libraries that do the same weigh more than a whole page of the book may.
 """
 
 import html
@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 TABLE = Template("""\
@@ -285,3 +287,184 @@ def front(x: pd.Series, y: pd.Series) -> list[int]:
         if not kept or y.iloc[i] > y.iloc[kept[-1]]:
             kept.append(i)
     return kept
+
+
+HEAT_MAP = Template("""\
+<style>
+#$name table {border-collapse: separate; border-spacing: 1px; line-height: 1.2;
+  print-color-adjust: exact}
+#$name td, #$name th {min-width: 2.6rem; padding: 0.15rem; text-align: center}
+#$name small {font-size: 0.8em}
+#$name tbody th {background: var(--pst-color-background, var(--jp-layout-color0));
+  left: 0; position: sticky; white-space: normal; z-index: 1}
+</style>
+<figure id="$name" style="margin: 0">
+<div style="overflow-x: auto" tabindex="0" role="region" aria-label="$label">
+<table aria-label="$label">
+<thead><tr>
+<td>$column</td>
+$head
+</tr></thead>
+<tbody>
+$body
+</tbody>
+</table>
+</div>
+<figcaption>
+<label hidden>Epoch <input type="range" min="$first" max="$last" value="$last"
+ style="vertical-align: middle"></label>
+<output aria-live="polite">Epoch $last</output>
+</figcaption>
+</figure>
+<script>
+(() => {
+  const figure = document.getElementById("$name");
+  const epochs = $epochs;
+  const input = figure.querySelector("input");
+  const output = figure.querySelector("output");
+  const table = figure.querySelector("table");
+  const heads = [...table.querySelectorAll("thead th")];
+  const rows = [...table.tBodies[0].rows].map((r) => [...r.querySelectorAll("td")]);
+  const cells = rows.flat();
+  let chosen = null;
+  const say = () => {
+    const parts = ["Epoch " + input.value];
+    if (chosen) {
+      parts.push(
+        chosen.parentElement.querySelector("th").textContent,
+        "$column " + heads[cells.indexOf(chosen) % heads.length].textContent
+      );
+    }
+    const said = chosen
+      ? epochs[input.value][cells.indexOf(chosen)][4]
+      : "point at a cell, or go to it with the arrow keys, for its seeds";
+    output.textContent = parts.join(", ") + ": " + said;
+  };
+  const choose = (cell) => {
+    if (!cells.includes(cell)) return;
+    for (const other of cells) {
+      other.tabIndex = other === cell ? 0 : -1;
+      other.style.outline = other === cell ? "3px solid" : "none";
+    }
+    chosen = cell;
+    say();
+  };
+  const show = () => {
+    epochs[input.value].forEach(([mean, spread, ground, ink], i) => {
+      cells[i].querySelector("span").textContent = mean;
+      cells[i].querySelector("small").textContent = spread;
+      cells[i].style.backgroundColor = ground;
+      cells[i].style.color = ink;
+    });
+    say();
+  };
+  const moves = {
+    ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0],
+    Home: [0, -Infinity], End: [0, Infinity],
+  };
+  table.addEventListener("keydown", (event) => {
+    const move = moves[event.key];
+    if (!move) return;
+    event.preventDefault();
+    const at = cells.indexOf(document.activeElement);
+    const within = (place, length) => Math.max(0, Math.min(length - 1, place));
+    const row = within(Math.floor(at / heads.length) + move[0], rows.length);
+    rows[row][within((at % heads.length) + move[1], heads.length)].focus();
+  });
+  table.addEventListener("pointerover", (event) => choose(event.target.closest("td")));
+  table.addEventListener("focusin", (event) => choose(event.target));
+  input.addEventListener("input", show);
+  // The cells are one stop of the tabulator, and scroll into view.
+  table.parentElement.removeAttribute("tabindex");
+  table.setAttribute("role", "grid");
+  cells.forEach((cell, i) => {
+    cell.tabIndex = i === 0 ? 0 : -1;
+    cell.style.outlineOffset = "-3px";
+  });
+  figure.querySelector("label").hidden = false;
+  output.style.cssText = "display: block; min-height: 5em";  // room for every sentence
+  show();
+})();
+</script>
+""")
+# Percent: guessing one of ten classes, and every answer right.
+SCALE = (10, 100)
+
+
+def heat_map(
+    frame: pd.DataFrame, row: str, column: str, titles: str, name: str, label: str
+) -> str:
+    """Accuracies of all runs, a cell per condition: mean, spread and every seed.
+
+    A slider goes through the epochs. A cell tells its seeds to a pointer, to a finger
+    and to readers who walk over the map with the arrow keys.
+
+    Args:
+        frame: a row per run and epoch: `epoch` (whole numbers without a gap), `seed`,
+            `accuracy` in percent (missing if the run has diverged), and the columns
+            named by `row` and `column`. The map has their values in the order in which
+            they occur; a pair without a run stays grey.
+        row: column of `frame` with the name of each row of the map.
+        column: column of `frame` with numbers, along the columns of the map.
+        titles: what these numbers are, in words.
+        name: identifier of the element, unique on the page.
+        label: what is drawn, for screen readers.
+    """
+    rows, columns = (list(dict.fromkeys(frame[key])) for key in (row, column))
+    first, last = int(frame["epoch"].min()), int(frame["epoch"].max())
+    groups = frame.sort_values("seed").groupby([row, column, "epoch"])
+    found = {key: part["accuracy"].tolist() for key, part in groups}
+    cells = {
+        epoch: [cell(found.get((r, c, epoch), [])) for r in rows for c in columns]
+        for epoch in range(first, last + 1)
+    }
+    drawn = iter(cells[last])
+    body = "\n".join(
+        f'<tr><th scope="row">{html.escape(str(r))}</th>'
+        f"{''.join(drawn_cell(next(drawn)) for _ in columns)}</tr>"
+        for r in rows
+    )
+    return HEAT_MAP.substitute(
+        name=name,
+        label=html.escape(label),
+        column=html.escape(titles),
+        head="\n".join(f'<th scope="col">{c:g}</th>' for c in columns),
+        body=body,
+        first=first,
+        last=last,
+        epochs=json.dumps(cells, ensure_ascii=False),
+    )
+
+
+def cell(accuracies: Sequence[float]) -> list[str]:
+    """Mean, spread, ground, ink, and the sentence of one cell, from its seeds."""
+    values = pd.Series(accuracies, dtype=float)
+    known = values.dropna()
+    seeds = "1 seed" if len(values) == 1 else f"{len(values)} seeds"
+    listed = ", ".join(f"{value:.2f}" for value in known)
+    if values.empty or len(known) < len(values):
+        said = f"{len(values) - len(known)} of {seeds} diverged"
+        said += f"; the others: {listed} %" if listed else ""
+        return ["–", "", "#DDDDDD", "black", said if len(values) else "not run yet"]
+    spread = f" ± {values.std():.2f}" if len(values) > 1 else ""
+    low, high = SCALE
+    rgb = np.array(colormaps["viridis"]((values.mean() - low) / (high - low))[:3])
+    # Relative luminance and the grey on which black and white are equally legible, by
+    # the Web Content Accessibility Guidelines 2.2.
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    light = linear @ (0.2126, 0.7152, 0.0722) > 0.179
+    return [
+        f"{values.mean():.1f}",
+        f"± {values.std():.1f}" if spread else "",
+        to_hex(tuple(rgb)),
+        "black" if light else "white",
+        f"{values.mean():.2f}{spread} % ({seeds}: {listed})",
+    ]
+
+
+def drawn_cell(content: Sequence[str]) -> str:
+    mean, spread, ground, ink, _ = content
+    return (
+        f'<td style="background-color: {ground}; color: {ink}">'
+        f"<span>{mean}</span><br><small>{spread}</small></td>"
+    )

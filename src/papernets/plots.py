@@ -1,13 +1,13 @@
 """Every figure of the book. Functions take DataFrames and return a matplotlib Figure.
 
 Colours are Okabe and Ito's, which people with colour vision deficiencies can tell
-apart; a condition keeps its colour within a chapter. Figures have a white ground, so
-they stay legible on dark pages.
+apart; a method keeps its colour through the book (`METHODS`). Figures have a white
+ground, so they stay legible on dark pages.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
-from itertools import product
+from itertools import cycle, product
 from typing import Any, ParamSpec
 
 import numpy as np
@@ -19,11 +19,65 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator
 
-from papernets.interactive import front
+from papernets.interactive import SCALE, front
 
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 VERMILION, SKY, BLACK = "#D55E00", "#56B4E9", "#222222"
 CYCLE = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY, BLACK)
+
+# The colour of a method in every figure of the book, by its name in legends and rows.
+# What a chapter is about is blue, what it is compared with vermilion.
+METHODS = {
+    # where accuracies come from
+    "train": ORANGE,
+    "test": BLUE,
+    # joins of two branches
+    "product": BLUE,
+    "products": BLUE,
+    "ReLU": VERMILION,
+    "one branch, ReLU": VERMILION,
+    "product, then ReLU": GREEN,
+    "one branch: linear": ORANGE,
+    # normalization
+    "with": BLUE,
+    "without": VERMILION,
+    "orthogonal start": GREEN,
+    "layer norm": PINK,
+    # ... and the averages that it is evaluated with
+    "running averages": BLUE,
+    "batch norm: running averages": BLUE,
+    "of training": BLUE,
+    "batch norm: all training images": ORANGE,
+    "its own": ORANGE,
+    "batch norm: the test batch": SKY,
+    "statistics of shuffled test batches": SKY,
+    "of test batches sorted by class": BLACK,
+    # construction, and learning instead
+    "compact": BLUE,
+    "inoue2019": VERMILION,
+    "with restarts": GREEN,
+    "without restarts": ORANGE,
+    "Adam": BLUE,
+    "SGD": VERMILION,
+    "L-BFGS": GREEN,
+    # what is done to blocks
+    "removed": SKY,
+    "exchanged with the next": VERMILION,
+    # loops of training
+    "this book, bf16": BLUE,
+    "PyTorch Lightning": VERMILION,
+    "this book, bf16, compiled": GREEN,
+    "plain loop, 2 workers": ORANGE,
+    "this book, fp32": SKY,
+}
+
+
+def colours(names: Iterable[str]) -> dict[str, str]:
+    """The colour of each name: its own among `METHODS`, or the next that is free."""
+    known = {name: METHODS.get(name) for name in names}
+    free = cycle([c for c in CYCLE if c not in known.values()] or CYCLE)
+    return {name: colour or next(free) for name, colour in known.items()}
+
 
 P = ParamSpec("P")
 
@@ -78,7 +132,7 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
         part = curves[curves.condition == condition]
         for axis, quantity in zip(row, ("accuracy", "loss"), strict=True):
             scale = 100 if quantity == "accuracy" else 1
-            for split, colour in (("train", ORANGE), ("test", BLUE)):
+            for split, colour in colours(["train", "test"]).items():
                 for i, (_, run) in enumerate(part.groupby("seed")):
                     axis.plot(
                         run.epoch,
@@ -106,9 +160,8 @@ def accuracy_curves(
     """
     figure, axes = grid(1, height=3.2)
     axis: Axes = axes[0, 0]
-    for colour, (label, part) in zip(
-        cycle_of(curves.condition), curves.groupby("condition", sort=False), strict=True
-    ):
+    for label, colour in colours(curves.condition).items():
+        part = curves[curves.condition == label]
         for i, (_, run) in enumerate(part.groupby("seed")):
             axis.plot(
                 run.epoch,
@@ -122,10 +175,6 @@ def accuracy_curves(
     axis.set(xlabel="epoch", ylabel=f"{split} accuracy (%)")
     axis.legend()
     return figure
-
-
-def cycle_of(conditions: pd.Series) -> list[str]:
-    return [CYCLE[i % len(CYCLE)] for i in range(conditions.nunique())]
 
 
 @styled
@@ -144,7 +193,8 @@ def compare(table: pd.DataFrame, column: str = "test_accuracy") -> Figure:
     for y, condition in enumerate(conditions):
         part = table[table.condition == condition]
         values = 100 * part[column].astype(float)
-        axis.plot(values, [y] * len(values), "o", color=BLUE, alpha=0.55, ms=5)
+        colour = METHODS.get(condition, BLUE)
+        axis.plot(values, [y] * len(values), "o", color=colour, alpha=0.55, ms=5)
         if values.count() > 1:
             axis.errorbar(
                 values.mean(),
@@ -180,7 +230,7 @@ def by_blocks(table: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     """
     figure, axes = grid(2, height=3.0)
     for axis, split in zip(axes[0], ("test", "train"), strict=True):
-        for colour, (join, label) in zip(CYCLE, labels.items(), strict=False):
+        for join, label in labels.items():
             part = table[table["model.join"] == join]
             grouped = 100 * part.groupby("model.blocks")[f"{split}_accuracy"].agg(
                 ["mean", "std"]
@@ -192,7 +242,7 @@ def by_blocks(table: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
                 marker="o",
                 ms=4,
                 capsize=3,
-                color=colour,
+                color=colours(labels.values())[label],
                 label=label,
             )
         axis.set(xlabel="blocks", ylabel=f"{split} accuracy (%)")
@@ -211,8 +261,8 @@ def spectra(magnitudes: Mapping[str, Sequence[float]], degree: int) -> Figure:
     """
     figure, axes = grid(1, height=3.0)
     axis = axes[0, 0]
-    for colour, (label, values) in zip(CYCLE, magnitudes.items(), strict=False):
-        axis.semilogy(values, "o-", ms=3, color=colour, label=label)
+    for label, colour in colours(magnitudes).items():
+        axis.semilogy(magnitudes[label], "o-", ms=3, color=colour, label=label)
     axis.axvline(degree, color=BLACK, linewidth=1, linestyle=":")
     axis.annotate(
         f" degree {degree}",
@@ -240,7 +290,7 @@ def heat_maps(frame: pd.DataFrame) -> Figure:
     rows, columns = (list(frame[n].unique()) for n in ("activation", "network"))
     figure, axes = grid(len(columns), len(rows), height=2.3)
     rates, epochs = (sorted(frame[n].unique()) for n in ("lr", "epoch"))
-    mesh = None
+    mesh, (low, high) = None, SCALE
     for (i, activation), (j, network) in product(enumerate(rows), enumerate(columns)):
         part = frame[(frame.activation == activation) & (frame.network == network)]
         table = part.pivot_table("accuracy", "lr", "epoch").reindex(
@@ -249,7 +299,7 @@ def heat_maps(frame: pd.DataFrame) -> Figure:
         axis = axes[i, j]
         axis.grid(visible=False)
         axis.set_facecolor("#DDDDDD")
-        mesh = axis.pcolormesh(100 * table.to_numpy(float), vmin=10, vmax=100)
+        mesh = axis.pcolormesh(100 * table.to_numpy(float), vmin=low, vmax=high)
         last = (100 * table[epochs[-1]]).round(1)
         for y, value in enumerate(last):
             if pd.notna(value):
@@ -294,7 +344,7 @@ def small_multiples(
         enumerate(quantities.items()), enumerate(panels)
     ):
         axis = axes[row, column]
-        for colour, name in zip(CYCLE, names, strict=False):
+        for name, colour in colours(names).items():
             part = frame[(frame[panel] == title) & (frame[line] == name)]
             values = part.set_index(x)[quantity].astype(float)
             if quantity in log:
@@ -308,7 +358,8 @@ def small_multiples(
             axis.fill_between(middle.index, low, high, color=colour, alpha=0.2, lw=0)
         axis.set_xscale("log" if x in log else "linear")
         if x not in log:  # epochs, steps and layers are whole numbers
-            axis.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+            nbins = 5 if frame[x].max() < 100 else 3  # long ones would touch
+            axis.xaxis.set_major_locator(MaxNLocator(nbins, integer=True))
         if x in log and len(panels) == 1:  # there is room for every value
             axis.set_xticks(sorted(frame[x].unique()), sorted(frame[x].unique()))
             axis.minorticks_off()
@@ -407,9 +458,8 @@ def growth(table: pd.DataFrame) -> Figure:
         "longest_bits": "longest numerator (bits)",
     }
     for axis, (column, label) in zip(axes[0], quantities.items(), strict=True):
-        for colour, (method, part) in zip(
-            CYCLE, table.groupby("method", sort=False), strict=False
-        ):
+        for method, colour in colours(table.method).items():
+            part = table[table.method == method]
             axis.loglog(part.side, part[column], "o-", ms=3, color=colour, label=method)
         ticks = [3, 10, 30, 100]
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -431,9 +481,8 @@ def bits_needed(
     """
     figure, axes = grid(len(panels), height=3.0)
     for axis, (label, table) in zip(axes[0], panels.items(), strict=True):
-        for colour, (line, part) in zip(
-            CYCLE, table.groupby("line", sort=False), strict=False
-        ):
+        for line, colour in colours(table.line).items():
+            part = table[table.line == line]
             mean = part.groupby("x").bits.mean()
             axis.plot(part.x, part.bits, "o", ms=3, alpha=0.5, color=colour)
             axis.plot(mean.index, mean, color=colour, label=line)
@@ -499,9 +548,8 @@ def fitted(table: pd.DataFrame) -> Figure:
     figure, axes = grid(len(kinds), height=3.0)
     for axis, kind in zip(axes[0], kinds, strict=True):
         part = table[table.inputs == kind]
-        for colour, (optimizer, runs) in zip(
-            CYCLE, part.groupby("optimizer", sort=False), strict=False
-        ):
+        for optimizer, colour in colours(part.optimizer).items():
+            runs = part[part.optimizer == optimizer]
             right = 100 * runs.groupby("share").right.agg(["mean", "std"])
             axis.errorbar(
                 100 * right.index,
@@ -537,9 +585,7 @@ def speed_ratios(frame: pd.DataFrame, base: str) -> Figure:
     figure, axes = grid(1, height=0.9 + 0.55 * len(models))
     axis: Axes = axes[0, 0]
     axis.axvline(1, color=BLACK, linewidth=1, linestyle=":")
-    for index, (loop, colour, marker) in enumerate(
-        zip(loops, CYCLE, "osD^v", strict=False)
-    ):
+    for index, (loop, marker) in enumerate(zip(loops, "osD^v", strict=False)):
         ratios = frame[frame.loop == loop].groupby("model").ratio.agg(["mean", "std"])
         ratios = ratios.reindex(models)
         heights = len(models) - np.arange(len(models)) + 0.26 - 0.13 * index
@@ -550,7 +596,7 @@ def speed_ratios(frame: pd.DataFrame, base: str) -> Figure:
             fmt=marker,
             ms=4,
             capsize=2,
-            color=colour,
+            color=colours(loops)[loop],
             label=loop,
         )
     ticks = [t for t in (0.5, 1, 2, 5, 10, 20, 50) if t <= 1.3 * frame.ratio.max()]
@@ -573,7 +619,7 @@ def time_shares(frame: pd.DataFrame) -> Figure:
     figure, axes = grid(1, height=1.0 + 0.24 * len(frame))
     axis: Axes = axes[0, 0]
     heights, left = range(len(frame), 0, -1), np.zeros(len(frame))
-    for colour, kind in zip(CYCLE, frame.columns.drop("label"), strict=False):
+    for kind, colour in colours(frame.columns.drop("label")).items():
         axis.barh(heights, frame[kind], left=left, color=colour, label=kind)
         left += frame[kind].to_numpy()
     axis.set_yticks(heights, frame.label)
@@ -600,9 +646,8 @@ def scaling(frame: pd.DataFrame) -> Figure:
         axis.set_visible(False)
     for axis, quantity in zip(axes.flat, quantities, strict=False):
         panel = frame[frame.quantity == quantity]
-        for colour, (line, part) in zip(
-            CYCLE, panel.groupby("line", sort=False), strict=False
-        ):
+        for line, colour in colours(panel.line).items():
+            part = panel[panel.line == line]
             mean = part.groupby("value").seconds.mean()
             axis.loglog(part.value, part.seconds, "o", ms=3, alpha=0.5, color=colour)
             axis.loglog(mean.index, mean, color=colour, label=line)
@@ -711,7 +756,7 @@ def curves_by_network(curves: pd.DataFrame, order: Sequence[str]) -> Figure:
         axis.set_visible(False)
     for axis, model in zip(axes.flat, order, strict=False):
         part = curves[curves.condition == model]
-        for split, colour in (("train", ORANGE), ("test", BLUE)):
+        for split, colour in colours(["train", "test"]).items():
             for _, run in part.groupby("seed"):
                 axis.plot(run.epoch, 100 * run[f"{split}_accuracy"], color=colour)
         axis.set_title(model, fontsize=6)
@@ -722,7 +767,7 @@ def curves_by_network(curves: pd.DataFrame, order: Sequence[str]) -> Figure:
     figure.supylabel("accuracy (%)", fontsize=9)
     handles = [
         Line2D([], [], color=colour, label=split)
-        for split, colour in (("train", ORANGE), ("test", BLUE))
+        for split, colour in colours(["train", "test"]).items()
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return figure
@@ -817,12 +862,13 @@ def lesions(frame: pd.DataFrame, networks: Sequence[str]) -> Figure:
             continue
         values = part[["block", "side", "removed", "swapped"]].astype(float)
         means = values.groupby("block").mean()
-        axis.bar(means.index, means.removed, color=SKY, label="removed")
+        removed, exchanged = METHODS["removed"], METHODS["exchanged with the next"]
+        axis.bar(means.index, means.removed, color=removed, label="removed")
         axis.plot(
             means.index + 0.5,
             means.swapped,
             "x",
-            color=VERMILION,
+            color=exchanged,
             label="exchanged with the next",
         )
         for block in means.index[means.side.diff() < 0]:
@@ -903,11 +949,8 @@ def column_accuracies(frame: pd.DataFrame, conditions: Sequence[str]) -> Figure:
         if part.empty:
             not_run(axis)
             continue
-        for shift, colour, (averages, dots) in zip(
-            (-0.12, 0.12),
-            (ORANGE, BLUE),
-            part.groupby("averages", sort=False),
-            strict=True,
+        for shift, (averages, dots) in zip(
+            (-0.12, 0.12), part.groupby("averages", sort=False), strict=True
         ):
             places = [forms.index(form) + shift for form in dots.form]
             axis.plot(
@@ -916,7 +959,7 @@ def column_accuracies(frame: pd.DataFrame, conditions: Sequence[str]) -> Figure:
                 "o",
                 ms=4,
                 alpha=0.6,
-                color=colour,
+                color=METHODS[str(averages)],
                 label=averages,
             )
         axis.set_xticks(range(len(forms)), forms, rotation=45, ha="right")

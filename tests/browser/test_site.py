@@ -7,6 +7,7 @@ installed, or the one that the environment variable CHROMIUM names; none is down
 import gzip
 from collections.abc import Callable, Iterator
 from importlib.resources import files
+from statistics import mean
 from typing import Any
 from urllib.parse import urldefrag
 
@@ -14,6 +15,8 @@ import pytest
 from playwright.sync_api import Browser, Page, Response
 
 import build
+from papernets.experiments import Results, batch_norm
+from papernets.records import RunRecord
 
 pytestmark = pytest.mark.browser
 
@@ -270,6 +273,88 @@ def test_units_are_added_with_the_keyboard(page: Page, address: str) -> None:
         assert page.locator("#stepper polyline:visible").count() == 1
         reached = page.locator("#stepper circle[fill='#009E73']").count()
         assert reached == 5 * units
+
+
+BATCH_NORM = "notebooks/batch_norm.html"
+RATES = "#learning-rates"
+
+
+def every_seed(epoch: int, condition: str) -> list[float]:
+    """Validation accuracies in percent, from the records."""
+    runs = batch_norm.grid()[condition]
+    results = Results.read(build.ROOT / "results" / "batch_norm")
+    found = [results.records[run.key] for run in runs]
+    assert all(isinstance(record, RunRecord) for record in found)
+    curves = [record.curves.validation_accuracy for record in found]  # type: ignore[union-attr]
+    return [round(100 * accuracies[epoch - 1], 2) for accuracies in curves]
+
+
+def said_seeds(text: str) -> list[float]:
+    return [float(n) for n in text.partition("seeds: ")[2].rstrip(")").split(", ")]
+
+
+def test_cells_of_the_heat_map_tell_their_seeds(page: Page, address: str) -> None:
+    """To a pointer or a finger, at any epoch, and to those who come with the keys."""
+    page.goto(address + BATCH_NORM, wait_until="networkidle")
+    text = page.locator(f"{RATES} output")
+    assert text.inner_text().startswith("Epoch 10: point at a cell")
+    cell = page.locator(f"{RATES} tbody tr").nth(3).locator("td").nth(3)
+    if page.viewport_size == SCREENS["phone"]["viewport"]:
+        cell.tap()
+    else:
+        cell.hover()
+    begin = "Epoch 10, tanh, without, learning rate 0.3: "
+    assert text.inner_text().startswith(begin)
+    condition = "tanh, without, lr 0.3"
+    assert said_seeds(text.inner_text()) == every_seed(10, condition)
+    last = cell.evaluate("cell => [cell.textContent, cell.style.backgroundColor]")
+
+    page.get_by_role("slider", name="Epoch").focus()
+    page.keyboard.press("Home")
+    assert text.inner_text().startswith("Epoch 1, tanh, without, learning rate 0.3: ")
+    assert said_seeds(text.inner_text()) == every_seed(1, condition)
+    first = cell.evaluate("cell => [cell.textContent, cell.style.backgroundColor]")
+    assert first[0] != last[0]
+    assert first[1] != last[1]
+
+    page.keyboard.press("Shift+Tab")  # from the slider to the cell that was chosen
+    assert cell.evaluate("cell => cell === document.activeElement")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowRight")  # there is no column after the last one
+    assert text.inner_text().startswith("Epoch 1, tanh, with, learning rate 10: ")
+    assert said_seeds(text.inner_text()) == every_seed(1, "tanh, with, lr 10")
+    assert page.locator(f"{RATES} td[tabindex='0']").count() == 1
+    focused = page.locator(":focus")
+    assert focused.evaluate("cell => getComputedStyle(cell).outlineStyle") == "solid"
+    box = focused.bounding_box()
+    assert box
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= page.evaluate("document.body.clientWidth")
+
+
+def test_heat_map_is_legible_at_every_epoch(page: Page, address: str) -> None:
+    page.goto(address + BATCH_NORM, wait_until="networkidle")
+    page.evaluate(AXE)
+    slider = page.get_by_role("slider", name="Epoch")
+    options = {"runOnly": ["color-contrast"]}
+    for epoch in range(10, 0, -1):
+        slider.fill(str(epoch))
+        found = page.evaluate(VIOLATIONS.replace("document,", f"'{RATES}',"), options)
+        assert found == []
+
+
+def test_a_heat_map_without_javascript(browser: Browser, address: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address + BATCH_NORM)
+    cells = page.locator(f"{RATES} tbody td:visible")
+    accuracies = every_seed(10, "sigmoid, with, lr 0.01")
+    assert cells.count() == 6 * 7
+    assert cells.first.inner_text().startswith(f"{mean(accuracies):.1f}\n±")
+    assert page.locator(f"{RATES} output").inner_text() == "Epoch 10"
+    assert not page.locator(f"{RATES} input").is_visible()
+    context.close()
 
 
 def test_a_picture_without_javascript(browser: Browser, address: str) -> None:

@@ -30,7 +30,6 @@ from papernets.recipes import PLAIN_SGD
 TRAINS = 90.0  # accuracy in percent from which on a network counts as trained
 CHANCE = 15.0  # ... and below which it has learned nothing; always "1" gives 11.35
 SIMILAR = 1.25  # ratios between this and its inverse count as no difference
-GOOGLENET = 7  # percent of the steps, as the survey article quotes it
 TRAINING_IMAGES = 55_000
 CAREFUL = "orthogonal start"
 NOT_RUN = "not run yet"
@@ -362,32 +361,62 @@ def at_rate(runs: pd.DataFrame) -> str:
 
 
 def report_answer(results: Results) -> str:
-    """The chapter's answer in one paragraph."""
-    runs, sentences = by_network(results.table(grid())), []
+    """The chapter's answer in one paragraph: does it break, why, what else helps?"""
+    runs, sentences, verdicts = by_network(results.table(grid())), [], set()
     for activation in ACTIVATIONS:
         with_, without = (of(runs, activation, name) for name in NORMS.values())
         if not (with_.empty or without.empty):
             normal, bare = (at_best_rate(part).test for part in (with_, without))
+            verdicts.add(verdict(bare))
             sentences.append(
-                f"{activation} {mean_and_std(normal)} % with and "
-                f"{mean_and_std(bare)} % without, which {verdict(bare)}"
+                f"the {activation} network {verdict(bare)} ({mean_and_std(bare)} %; "
+                f"with it {mean_and_std(normal)} %)"
             )
-    text = (
-        "Ten hidden layers on MNIST, each network at its best learning rate: "
-        f"{'; '.join(sentences)}."
-    )
-    if not any(CAREFUL in label for label in results.of(cures())):
-        return text
-    other = by_network(results.table(cures()))
-    careful = [
-        f"{mean_and_std(at_best_rate(part).test)} % ({activation})"
-        for activation in ACTIVATIONS
-        if not (part := of(other, activation, CAREFUL)).empty
+    depends = "That depends on the activation. " if len(verdicts) > 1 else ""
+    parts = [
+        f"{depends}Without batch normalization, at the best of "
+        f"{runs.lr.nunique()} learning rates: {'; '.join(sentences)}."
     ]
-    return (
-        f"{text} From orthogonal initial weights, without any normalization, they "
-        f"reach {', '.join(careful)}."
-    )
+    if fading := spread_left(results, "without"):
+        parts.append(
+            "A likely cause is that the image fades from layer to layer: before "
+            "training, without normalization, a unit of layer 10 varies over the "
+            f"images {listed(fading)} times as much as one of layer 1."
+        )
+    if any(CAREFUL in label for label in results.of(cures())):
+        other = by_network(results.table(cures()))
+        careful = {
+            activation: at_best_rate(part).test
+            for activation in ACTIVATIONS
+            if not (part := of(other, activation, CAREFUL)).empty
+        }
+        texts = {a: f"{mean_and_std(test)} %" for a, test in careful.items()}
+        others = all(verdict(test) == "trains" for test in careful.values())
+        parts.append(
+            ("Normalization is not the only cure: from" if others else "From")
+            + " orthogonal initial weights, without any normalization, the networks "
+            f"reach {listed(texts)}."
+        )
+    return " ".join(parts)
+
+
+def listed(texts: Mapping[str, str]) -> str:
+    """ "1 (sigmoid), 2 (tanh)", of texts by activation."""
+    return ", ".join(f"{text} ({name})" for name, text in texts.items())
+
+
+def spread_left(results: Results, network: str) -> dict[str, str]:
+    """The spread over images in the last layer over that in the first, at the start."""
+    if not results.of(signal_flow()):
+        return {}
+    table = by_network(results.table(signal_flow()))
+    found = {}
+    for activation in ACTIVATIONS:
+        part = of(table, activation, network)
+        if not part.empty:
+            ratios = [moments[0][-1] / moments[0][0] for moments in part.spread]
+            found[activation] = f"{geometric_mean(ratios):.2g}"
+    return found
 
 
 def report_grid(results: Results, study: Study | None = None) -> str:
@@ -406,7 +435,10 @@ def report_grid(results: Results, study: Study | None = None) -> str:
         largest, other = largest_rate(with_), largest_rate(without)
         if largest and other:
             ratio = largest / other
-            line += f" The largest rate that trains is {ratio:.3g} times as large with."
+            line += (
+                f" The largest rate that trains is {ratio:.3g} times as large with "
+                "normalization."
+            )
         elif largest:
             line += (
                 f" The best of {len(without)} runs without, at "
@@ -453,9 +485,9 @@ def report_shift(results: Results) -> str:
         results,
         covariate_shift(),
         {
-            "layer_mean": "mean of a layer's input",
+            "layer_mean": "the mean of a layer's input changes",
             "layer_variance": "its variance",
-            "gradient": "gradient of a layer, by the steps of those below",
+            "gradient": "a layer's gradient, by the step of the layers below,",
         },
     )
 
@@ -466,8 +498,8 @@ def report_smoothness(results: Results) -> str:
         results,
         smoothness(),
         {
-            "relative": "change of the gradient along the step, relative to its length",
-            "smoothness": "change of the gradient, relative to the length of the step",
+            "relative": "relative to its length the gradient changes",
+            "smoothness": "relative to the length of the step",
         },
     )
 
@@ -480,7 +512,12 @@ def against_careful(
     The networks without normalization and without a careful start hardly move, and are
     no yardstick.
     """
-    table, lines = by_network(results.table(study)), []
+    table = by_network(results.table(study))
+    lines = [
+        f"With normalization, against the *{CAREFUL}* (a factor from {1 / SIMILAR:g} "
+        f"to {SIMILAR:g} counts as no difference):",
+        "",
+    ]
     for activation in ACTIVATIONS:
         with_, careful = (of(table, activation, name) for name in ("with", CAREFUL))
         if with_.empty or careful.empty:
@@ -488,7 +525,7 @@ def against_careful(
             continue
         ratios = {n: median(with_[n]) / median(careful[n]) for n in quantities}
         texts = [
-            f"{quantities[n]} {less_or_more(ratio)} ({ratio:.2g} times)"
+            f"{quantities[n]} {less_or_more(ratio)} (× {ratio:.2g})"
             for n, ratio in ratios.items()
         ]
         lines.append(f"- {activation}: {'; '.join(texts)}.")
@@ -497,7 +534,7 @@ def against_careful(
 
 def less_or_more(ratio: float) -> str:
     if 1 / SIMILAR <= ratio <= SIMILAR:
-        return "about the same"
+        return "about as much"
     return "**less**" if ratio < 1 else "**more**"
 
 
@@ -522,8 +559,10 @@ def report_speed(results: Results, level: int = LEVELS[-1]) -> str:
             share = (
                 100 * steps.mean() / (limit if reference is None else reference.mean())
             )
-            bound = "less than " if reference is None else ""
-            texts.append(f"{bound}**{share:.0f} %** of the steps of *{name}*")
+            bound, late = ("less than ", f" ({limit:,} do not suffice)")
+            if reference is not None:
+                bound = late = ""
+            texts.append(f"{bound}**{share:.0f} %** of the steps of *{name}*{late}")
         lines.append(
             f"- {activation}: {level} % after {steps.mean():,.0f} steps with "
             f"normalization, {' and '.join(texts) or NOT_RUN}."
@@ -551,8 +590,8 @@ def report_explanation(results: Results, level: int = LEVELS[-1]) -> str:
         share = 100 * steps[0].mean() / steps[1].mean()
         lines.append(
             f"- {activation}: from the orthogonal start the mean of a layer's input "
-            f"moves {careful / normal:.2g} times as far; it takes {share:.0f} % of the "
-            "steps."
+            f"moves {careful / normal:.2g} times as far, and it takes {share:.0f} % of "
+            f"the steps to {level} %."
         )
     return "\n".join(lines)
 
@@ -572,28 +611,38 @@ def report_cost(results: Results) -> str:
 
 def report_batch_sizes(results: Results) -> str:
     """Accuracy for every training batch size and way to evaluate."""
-    table, lines = by_batch_size(results), []
+    table = by_batch_size(results)
+    lines = [
+        "Test accuracy in %, with the size of the training batches in parentheses "
+        f"({table.seed.nunique()} seeds):",
+        "",
+    ]
     for name, part in table.groupby("evaluation", sort=False):
         texts = [
             f"{mean_and_std(rows.accuracy, 1)} ({size})"
             for size, rows in part.groupby("batch_size")
         ]
-        lines.append(f"- {name}: {', '.join(texts)}.")
+        lines.append(f"- {str(name).replace(':', ',')}: {', '.join(texts)}.")
     return "\n".join(lines)
 
 
 def report_composition(results: Results) -> str:
     """How the test batch decides the accuracy of the article's layer."""
-    table, lines = by_test_batch(results), []
+    table = by_test_batch(results)
+    lines = [
+        "Test accuracy in %, with the size of the test batches in parentheses "
+        f"({table.seed.nunique()} seeds):",
+        "",
+    ]
     for activation, part in table.groupby("condition", sort=False):
-        means = part.groupby(["statistics", "batch_size"], sort=False).accuracy.mean()
+        ways = part.groupby(["statistics", "batch_size"], sort=False).accuracy
+        values = ways.agg(lambda accuracies: mean_and_std(accuracies, 1))
         *own, running = dict.fromkeys(part.statistics)
         texts = [
-            f"{name} " + ", ".join(f"{means[name, n]:.1f} ({n})" for n in (1, 10, 100))
+            f"{name} " + ", ".join(f"{values[name, n]} ({n})" for n in (1, 10, 100))
             for name in own
         ]
         lines.append(
-            f"- {activation}: {running} {means[running].iloc[0]:.1f} %; "
-            f"{'; '.join(texts)}."
+            f"- {activation}: {running} {values[running].iloc[0]}; {'; '.join(texts)}."
         )
     return "\n".join(lines)

@@ -334,7 +334,7 @@ def bits_tables(results: Results) -> dict[str, pd.DataFrame]:
     """What `plots.bits_needed` draws: x, bits and the name of the line, by x label."""
     method, shape, share = (results.table(s()) for s in (methods, shapes, used))
     share["restarts"] = ~share.condition.str.endswith("without restarts")
-    lines = {True: "with restarts", False: "without"}
+    lines = {True: "with restarts", False: "without restarts"}
     panels = {
         "a1 = a2, random points": (method.side, method, method.method),
         "a1, 10,000 images": (shape.a1, shape, shape.dataset.map(lambda _: "compact")),
@@ -395,12 +395,13 @@ def report_growth(results: Results) -> str:
     hours = last.built_seconds * (100 / last.side) ** slow / 3600
     return (
         f"The published arithmetic takes {last.built_seconds:.0f} s of processor time "
-        f"at {last.side:.0f} × {last.side:.0f} and grows as a<sup>{slow:.1f}</sup>: "
-        f"about {hours:.0f} hours for 100 × 100. The compact form takes "
+        f"at {last.side:.0f} × {last.side:.0f} and grows as a<sup>{slow:.1f}</sup>, "
+        f"which makes about {hours:.0f} hours for 100 × 100. The compact form takes "
         f"{same.built_seconds:.2f} s there, and {largest.built_seconds:.1f} s at "
         f"{largest.side:.0f} × {largest.side:.0f}, growing as a<sup>{fast:.1f}</sup>; "
         f"its longest numerator then has {largest.longest_bits:,.0f} bits. Both "
-        "methods ran in one process, on the same points."
+        "methods ran in one process, on the same points; the exponents are fitted to "
+        "the four largest sizes of each."
     )
 
 
@@ -458,7 +459,7 @@ def report_shapes(results: Results) -> str:
 
 def report_search(results: Results) -> str:
     table = results.table(search())
-    lines = []
+    lines = ["With a longer search, in the shapes with more chunks:", ""]
     for label, part in table.groupby("condition", sort=False):
         wrong = ", ".join(f"{n:,}" for n in part.float64_wrong)
         lines.append(f"- {label}: wrong answers in float64, by seed: {wrong}.")
@@ -468,7 +469,7 @@ def report_search(results: Results) -> str:
 def report_used(results: Results) -> str:
     lines = [
         f"- {label}: {mean_and_std(part.bits_needed, 1)} bits needed; "
-        f"longest numerator {part.longest_bits.mean():,.0f} bits, all of them "
+        f"longest numerator {part.longest_bits.mean():,.0f} bits, all of W2 "
         f"{part.megabytes.mean():,.0f} MB."
         for label, part in results.table(used()).groupby("condition", sort=False)
     ]
@@ -495,7 +496,13 @@ def report_choices(results: Results) -> str:
 def report_learning(results: Results) -> str:
     table = learning_table(results)
     full_capacity = table[table.share == 1]
-    lines = []
+    seeds = full_capacity.groupby("condition").size().max()
+    lines = [
+        "Points that are answered correctly at full capacity, and in parentheses those "
+        f"within {NEAR} of their target ({count(seeds, 'seed')} each; chance is one in "
+        "ten):",
+        "",
+    ]
     for inputs in INPUTS:
         part = full_capacity[full_capacity.inputs == inputs]
         if part.empty:
@@ -506,7 +513,7 @@ def report_learning(results: Results) -> str:
         ]
         lines.append(
             f"- {inputs}, {part.per_point.iloc[0]:.1f} parameters per point: "
-            f"{', '.join(found)} right at full capacity."
+            f"{', '.join(found)}."
         )
     built = results.table(exact())
     return "\n".join(
@@ -538,7 +545,10 @@ def report_widths(results: Results) -> str:
             )
         if found:
             lines.append(f"- {inputs}: {', '.join(found)}.")
-    title = "The smallest width at which every seed answers every point correctly:"
+    title = (
+        "The smallest multiple of both hidden layers' widths at which every seed "
+        "answers every point correctly:"
+    )
     return "\n".join([title, "", *lines])
 
 
@@ -562,7 +572,7 @@ def report_longer(results: Results) -> str:
     ]
     return (
         f"With {10 * EVALUATIONS:,} evaluations instead of {EVALUATIONS:,} Adam "
-        f"answers {join(found)} at full capacity."
+        f"answers correctly {join(found)} at full capacity."
     )
 
 
@@ -580,17 +590,18 @@ def report_answer(results: Results) -> str:
         for inputs, part in runs.groupby("inputs", sort=False)
     ]
     return (
-        f"They work, at the article's own sizes: {scalar.points:,} random points in "
+        f"They work at the article's own sizes: {scalar.points:,} random points in "
         f"(100, 100) neurons are built in {scalar.built_seconds:.1f} s of processor "
         f"time, {images.points:,} MNIST images with ten outputs in {ARTICLE} neurons "
         f"in {images.built_seconds:.0f} s, and every output is proved to equal its "
-        "target. Rounded, the latter needs "
-        f"{mean_and_std(article.bits_needed, 1)} bits to answer all images; float64 "
-        f"has {FORMATS['float64']}. Of test images it recognises "
-        f"{percent(article.test_accuracy)}. Whether training finds such weights "
-        "depends on what the network sees of an image. At full capacity, with random "
-        f"labels, Adam answers {join(trained)}; the construction looks at no more than "
-        "the line, a single number."
+        "target. In rounded arithmetic the latter needs "
+        f"{mean_and_std(article.bits_needed, 1)} bits to answer all images correctly "
+        f"({count(len(article), 'seed')}); float64 has {FORMATS['float64']}. It "
+        f"recognises {percent(article.test_accuracy)} of the test images, where one in "
+        "ten is chance. Whether training comes as far depends on the inputs, and with "
+        "them on the number of parameters: at full capacity, with random labels, Adam "
+        f"answers correctly {join(trained)}; the construction looks at no more than "
+        "the line, a single number for every image."
     )
 
 

@@ -105,8 +105,9 @@ def find_pi_net(results: Results) -> str:
         best = pi_net.best_condition(results.table(study))
         values = column(results, study, best)
         return (
-            f"The best of {len(results.of(study))} ways to train them longer reaches "
-            f"{percent(values)} (*{best}*; {seeds([values], len(study[best]))})."
+            f"Of {len(results.of(study))} ways to train the products longer the best, "
+            f"by the validation images, reaches {percent(values)} (*{best}*; "
+            f"{seeds([values], len(study[best]))})."
         )
 
     return joined(
@@ -168,9 +169,10 @@ def find_exact_memorization(results: Results) -> str:
         return (
             f"{exact_memorization.POINTS:,} MNIST images with ten outputs in {shape} "
             f"neurons are represented exactly, in {mean_and_std(built, 0)} s of "
-            f"processor time; rounded, the network needs {mean_and_std(bits, 1)} bits "
-            f"to answer all of them ({seeds([bits], len(shapes[shape]))}), and float64 "
-            f"has {exact_memorization.FORMATS['float64']}."
+            "processor time; in rounded arithmetic the network needs "
+            f"{mean_and_std(bits, 1)} bits to answer all of them correctly "
+            f"({seeds([bits], len(shapes[shape]))}), and float64 has "
+            f"{exact_memorization.FORMATS['float64']}."
         )
 
     def learning() -> str:
@@ -182,8 +184,8 @@ def find_exact_memorization(results: Results) -> str:
         texts = [f"{percent(v, 1)} ({inputs})" for inputs, v in made.items()]
         number = seeds(made.values(), len(study["Adam, line, 100%"]))
         return (
-            "Where the construction fits every point, Adam answers, by what the "
-            f"network sees of an image, {', '.join(texts)}; {number}."
+            "Of points that the construction fits without exception, Adam learns "
+            f"{', '.join(texts)}, by what the network sees of an image; {number}."
         )
 
     return joined({"The article's sizes": sizes, "Training": learning})

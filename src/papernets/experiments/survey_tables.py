@@ -11,16 +11,32 @@ import numpy as np
 import pandas as pd
 import torch
 
-from papernets import complexity, models, records
-from papernets.experiments import Results, compare, mean_and_std
+from papernets import complexity, models, records, training
+from papernets.data import load
+from papernets.experiments import (
+    Results,
+    compare,
+    mean_and_std,
+    model_survey,
+    survey_reports,
+)
 from papernets.experiments.campaign import flops_per_epoch, multiply_adds
-from papernets.experiments.model_survey import SIZES, equal_compute, full
+from papernets.experiments.model_survey import (
+    BUDGET_MACS,
+    EQUAL_EPOCHS,
+    SIZES,
+    equal_compute,
+    full,
+)
+from papernets.experiments.survey_recipes import PAPERS, SURVEY_AUTHOR, Published
 from papernets.models.registry import lookup
+from papernets.recipes import Recipe
 from papernets.records import RecordError, Run, RunRecord
 
 MARKS = {"reproduced": "○", "partly": "△", "none": "×", "not run": "φ", "": ""}
 NOT_RUN = "not run yet"
 CHANCE = 10.0  # percent
+LIVE_EPOCHS = 10
 
 
 # --- Whether the records are those of the networks as they are now -------------------
@@ -213,7 +229,86 @@ def at_full_size(results: Results, runs: list[Run]) -> str:
     return f"{NOT_RUN}: {cost:,.0f} PFLOP"
 
 
+def recipes() -> pd.DataFrame:
+    """How every network was trained, by its paper and by the survey's author.
+
+    One row per network, all as text. A question mark follows a setting whose source is
+    not confirmed, see `survey_recipes.Published`.
+    """
+    rows = []
+    for model, paper in PAPERS.items():
+        own = SURVEY_AUTHOR.get(model)
+        recipe = paper.recipe
+
+        def known(field: str, published: Published = paper) -> str:
+            value = getattr(published.recipe, field)
+            return f"{value:g}{'?' if field in published.unconfirmed else ''}"
+
+        rows.append(
+            {
+                "network": model,
+                "trained on": paper.trained_on,
+                "optimizer": recipe.optimizer,
+                "epochs": known("epochs"),
+                "batch": known("batch_size"),
+                "highest rate": known("lr"),
+                "weight decay": known("weight_decay"),
+                "falls at epochs": milestones(recipe),
+                "epochs, survey": known("epochs", own) if own else "–",
+                "highest rate, survey": known("lr", own) if own else "–",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def milestones(recipe: Recipe) -> str:
+    """ "81, 122"; "8, 16 ... 192" of many; the schedule if it has none."""
+    found = [str(epoch) for epoch in recipe.lr_milestones_epochs]
+    if len(found) > 4:
+        return f"{found[0]}, {found[1]} ... {found[-1]}"
+    return ", ".join(found) or recipe.schedule
+
+
+def live() -> pd.DataFrame:
+    """Three reduced networks, trained on digits now; columns as `records.load`.
+
+    Takes about a minute on one core.
+    """
+    rows = []
+    for model, runs in model_survey.studies("quick")["equal_compute"].items():
+        (run,) = runs
+        assert isinstance(run, Run)
+        data = load(run.dataset)
+        torch.manual_seed(run.seed)
+        network = training.build(run, data)
+        recipe = run.recipe.quick(LIVE_EPOCHS).but(batch_size=32)
+        fit = training.fit(network, data, recipe, seed=run.seed, progress=False)
+        rows.append({"condition": model, "test_accuracy": fit.test_accuracy})
+    return pd.DataFrame(rows)
+
+
 # --- Sentences ----------------------------------------------------------------------
+
+
+def report_answer(results: Results) -> str:
+    """The chapter's answer in a paragraph."""
+    if not has_any(results):
+        return f"The networks at equal compute: {NOT_RUN}."
+    table = standing(results)
+    first, last = table.iloc[0], table.iloc[-1]
+    ahead = int((table.better == 0).sum())
+    return (
+        f"At about {BUDGET_MACS / 1e6:.0f} million multiply-adds an image, one recipe "
+        f"and {EQUAL_EPOCHS} epochs, {len(table)} networks lie between "
+        f"{first.accuracy} % (*{first.model}*) and {last.accuracy} % "
+        f"(*{last.model}*) on CIFAR-10; "
+        + (
+            "no other is tied with the first. "
+            if ahead == 1
+            else f"{ahead} of them are tied for the first place. "
+        )
+        + survey_reports.report_remarks(results)
+    )
 
 
 def report_standing(results: Results) -> str:
