@@ -337,7 +337,7 @@ $body
     }
     const said = chosen
       ? epochs[input.value][cells.indexOf(chosen)][4]
-      : "point at a cell, or go to it with the arrow keys, for its seeds";
+      : "choose a cell by pointer, finger or arrow keys for its seeds";
     output.textContent = parts.join(", ") + ": " + said;
   };
   const choose = (cell) => {

@@ -499,8 +499,7 @@ def bits_needed(
         if table.x.max() > 30 * table.x.min():
             axis.set_xscale("log")
         axis.set(xlabel=label, ylabel="bits needed" if axis is axes[0, 0] else "")
-        if table.line.nunique() > 1:
-            axis.legend(loc="best", fontsize=7)
+    legend_below(figure, axes[0])
     return figure
 
 

@@ -297,7 +297,7 @@ def test_cells_of_the_heat_map_tell_their_seeds(page: Page, address: str) -> Non
     """To a pointer or a finger, at any epoch, and to those who come with the keys."""
     page.goto(address + BATCH_NORM, wait_until="networkidle")
     text = page.locator(f"{RATES} output")
-    assert text.inner_text().startswith("Epoch 10: point at a cell")
+    assert text.inner_text().startswith("Epoch 10: choose a cell")
     cell = page.locator(f"{RATES} tbody tr").nth(3).locator("td").nth(3)
     if page.viewport_size == SCREENS["phone"]["viewport"]:
         cell.tap()
