@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 import build
 from papernets import provenance, records, training
-from papernets.experiments import chapter
+from papernets.experiments import CHAPTERS, chapter
 from papernets.records import (
     Curves,
     Measurement,
@@ -132,7 +132,7 @@ def write_book(root: Path, url: str = "") -> None:
         metadata=build.NOTEBOOK_METADATA,
     )
     text = nbformat.writes(notebook)
-    for name in ("exact_memorization", "batch_norm", "pi_net"):
+    for name in CHAPTERS:
         (root / f"notebooks/{name}.ipynb").write_text(text)
 
 

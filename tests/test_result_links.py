@@ -37,7 +37,11 @@ def shown(module: ModuleType, *cells: str) -> list[list[str]]:
     [
         (pi_net, "results.summary(pi_net.cure())", ["cure"]),
         (pi_net, "print(pi_net.report_article(results))", ["article"]),
-        (pi_net, "pi_net.report_answer(results)", ["cure", "joins"]),
+        (
+            pi_net,
+            "pi_net.report_answer(results)",
+            ["article", "ablation", "cure", "joins"],
+        ),
         (pi_net, "f'{pi_net.report_long(results)}'", ["long"]),
         (pi_net, "for i in range(3):\n    pi_net.report_cure(results)", ["cure"]),
         (pi_net, "pi_net.live()", []),
