@@ -191,7 +191,7 @@ def header(paper: Paper) -> Iterator[str]:
         name = f" (`{entry.name}`)" if entry else ""
         yield f"{row}{prose(known.variant)}{name}."
         yield ""
-    yield "## What was new"
+    yield "## The paper's idea and claims"
     yield ""
     yield prose(card.idea)
     yield ""
@@ -208,7 +208,8 @@ def network(paper: Paper) -> Iterator[str]:
     yield from raw(drawings.draw_network(trace, name, f"The network {name}"))
     yield (
         f"`{name}` in evaluation mode, traced from its modules: what a box does, and "
-        "the channels and the size of the image that it gives. A stride is written /2."
+        "the channels and the size of the image that it gives. A stride of 2 is "
+        "written /2."
     )
     yield ""
     blocks = [*formulas(paper), *block_drawings(trace, name)]
@@ -397,7 +398,7 @@ def building(paper: Paper) -> Iterator[str]:
         key: paper.entry.arguments.get(key, parameter.default)
         for key, parameter in inspect.signature(paper.entry.build).parameters.items()
     }
-    yield f"Its arguments, and what they are unless given: {code(defaults)}."
+    yield f"Its arguments and their defaults: {code(defaults)}."
     yield ""
     rows = []
     for entry in paper.entries:
@@ -526,11 +527,11 @@ def index(found: Sequence[Paper]) -> str:
     lines = [
         f"# The {number} models",
         "",
-        f"A survey of image classifiers, written in December 2016, compares {number} "
-        "networks on CIFAR-10, most of them reimplemented by its author. Each of them "
-        "whose layers were published is built here as its paper describes it, counted, "
-        "and set beside the figures of the survey and of the paper, in the order of "
-        "the survey's table.",
+        "A survey of image classifiers {cite}`aiskoaskosd2016`, written in December "
+        f"2016, compares {number} networks on CIFAR-10, most of them reimplemented by "
+        "its author. Each of them whose layers were published is built here as its "
+        "paper describes it, counted, and set beside the figures of the survey and of "
+        "the paper, in the order of the survey's table.",
         "",
         "Parameters and multiply-adds are in millions. The survey's are those that it "
         "prints; weights are those of convolutions and linear layers alone, and all "

@@ -49,7 +49,7 @@ article.bd-article::before { height: 1px; }
 h1, h2, h3, dt { break-after: avoid; }
 h1 { font-size: 2em; }
 h2 { font-size: 1.5em; }
-img, svg, tr, div.cell_input { break-inside: avoid; }
+figure, img, svg, tr, div.cell_input { break-inside: avoid; }
 img { max-width: 100%; }
 pre { white-space: pre-wrap; }
 .output, .pst-scrollable-table-container { overflow: visible; }

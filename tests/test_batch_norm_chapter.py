@@ -356,6 +356,8 @@ def test_sentences_follow_from_the_records(results: Results, activation: str) ->
         assert f"{number} %" in answer
         assert f"**{number} % (" in line
     assert f"{careful} % ({activation})" in answer
+    for study, subject in ((grid, "rates"), (cures, "networks")):
+        assert f"{subject} ({len(next(iter(study.values())))} seeds each)" in answer
     assert f"orthogonal start {careful} %" in reports.report_cures(results)
     table = reports.overview(results, grid)
     assert table.loc[f"{activation}, with", "test accuracy (%)"] == numbers[0]

@@ -363,10 +363,12 @@ def at_rate(runs: pd.DataFrame) -> str:
 def report_answer(results: Results) -> str:
     """The chapter's answer in one paragraph: does it break, why, what else helps?"""
     runs, sentences, verdicts = by_network(results.table(grid())), [], set()
+    made: list[pd.Series] = []
     for activation in ACTIVATIONS:
         with_, without = (of(runs, activation, name) for name in NORMS.values())
         if not (with_.empty or without.empty):
             normal, bare = (at_best_rate(part).test for part in (with_, without))
+            made += [normal, bare]
             verdicts.add(verdict(bare))
             sentences.append(
                 f"the {activation} network {verdict(bare)} ({mean_and_std(bare)} %; "
@@ -375,7 +377,7 @@ def report_answer(results: Results) -> str:
     depends = "That depends on the activation. " if len(verdicts) > 1 else ""
     parts = [
         f"{depends}Without batch normalization, at the best of "
-        f"{runs.lr.nunique()} learning rates: {'; '.join(sentences)}."
+        f"{runs.lr.nunique()} learning rates{seeds_each(made)}: {'; '.join(sentences)}."
     ]
     if fading := spread_left(results, "without"):
         parts.append(
@@ -394,10 +396,17 @@ def report_answer(results: Results) -> str:
         others = all(verdict(test) == "trains" for test in careful.values())
         parts.append(
             ("Normalization is not the only cure: from" if others else "From")
-            + " orthogonal initial weights, without any normalization, the networks "
-            f"reach {listed(texts)}."
+            + " orthogonal initial weights, without any normalization, the networks"
+            f"{seeds_each(careful.values())} reach {listed(texts)}."
         )
     return " ".join(parts)
+
+
+def seeds_each(made: Iterable[pd.Series]) -> str:
+    """ " (5 seeds each)", " (2 to 5 seeds each)"; nothing of nothing."""
+    numbers = sorted({len(values) for values in made})
+    text = " to ".join(dict.fromkeys(map(str, numbers[:1] + numbers[-1:])))
+    return f" ({text} seeds each)" if numbers else ""
 
 
 def listed(texts: Mapping[str, str]) -> str:

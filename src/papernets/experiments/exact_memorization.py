@@ -395,10 +395,11 @@ def report_growth(results: Results) -> str:
     hours = last.built_seconds * (100 / last.side) ** slow / 3600
     return (
         f"The published arithmetic takes {last.built_seconds:.0f} s of processor time "
-        f"at {last.side:.0f} × {last.side:.0f} and grows as a<sup>{slow:.1f}</sup>, "
-        f"which makes about {hours:.0f} hours for 100 × 100. The compact form takes "
-        f"{same.built_seconds:.2f} s there, and {largest.built_seconds:.1f} s at "
-        f"{largest.side:.0f} × {largest.side:.0f}, growing as a<sup>{fast:.1f}</sup>; "
+        f"at {last.side:.0f} × {last.side:.0f} neurons. At a × a neurons it grows as "
+        f"a<sup>{slow:.1f}</sup>, which makes about {hours:.0f} hours at 100 × 100. "
+        f"The compact form takes {same.built_seconds:.2f} s at {last.side:.0f} × "
+        f"{last.side:.0f} and {largest.built_seconds:.1f} s at {largest.side:.0f} × "
+        f"{largest.side:.0f}, growing as a<sup>{fast:.1f}</sup>; "
         f"its longest numerator then has {largest.longest_bits:,.0f} bits. Both "
         "methods ran in one process, on the same points; the exponents are fitted to "
         "the four largest sizes of each."
@@ -442,7 +443,7 @@ def report_shapes(results: Results) -> str:
             else "no native format suffices"
         )
         lines.append(
-            f"- {label}: {mean_and_std(part.bits_needed, 1)} bits; {enough} for all of "
+            f"- {label}: {mean_and_std(part.bits_needed, 1)} bits; {enough} for all "
             f"{count(len(part), 'projection')}."
         )
     accuracy = percent(table.test_accuracy.dropna())
@@ -451,8 +452,7 @@ def report_shapes(results: Results) -> str:
             *lines,
             "",
             "Of the 10,000 test images, which they have never seen, these networks "
-            f"recognise {accuracy}; one in ten is chance. Memorization is not "
-            "generalization.",
+            f"recognise {accuracy}; one in ten is chance.",
         ]
     )
 

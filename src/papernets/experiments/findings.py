@@ -147,11 +147,13 @@ def find_batch_norm(results: Results) -> str:
         )
 
     def careful() -> str:
-        found = fractions(batch_norm.cures(), reports.CAREFUL)
+        study = batch_norm.cures()
+        found = fractions(study, reports.CAREFUL)
         texts = [f"{percent(values)} ({name})" for name, values in found.items()]
+        planned = max(map(len, study.values()))
         return (
             "From orthogonal initial weights, without any normalization, they reach "
-            f"{', '.join(texts)}."
+            f"{', '.join(texts)}; {seeds(found.values(), planned)}."
         )
 
     return joined(
