@@ -186,7 +186,7 @@ def performance_headlines(records: Records) -> Headlines:
         for other in ("plain-0", "lightning"):
             found[f"against {other}"] = number(against(other, best))
     read = values(records, "many_records", "read_seconds", records_number=100_000)
-    return found | {"100,000 records": number(read, 1)}
+    return found | {"100,000 records": number(read)}
 
 
 HEADLINES: dict[str, Callable[[Records], Headlines]] = {

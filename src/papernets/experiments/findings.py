@@ -211,7 +211,7 @@ def find_performance(results: Results) -> str:
         study = performance.tables()
         label = list(study)[-1]
         read = column(results, study, label, "read_seconds")
-        return f"{label} are read in {mean_and_std(read, 1)} s."
+        return f"{label} are read in {mean_and_std(read)} s."
 
     return joined({"Loops": loops, "Records": tables})
 

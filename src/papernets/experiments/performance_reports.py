@@ -313,7 +313,20 @@ def report_answer(results: Results) -> str:
     if "lightning" in means.index.get_level_values(0):
         low, high = means["lightning"].min(), means["lightning"].max()
         text += f"; PyTorch Lightning, {low:.1f} to {high:.1f} times"
-    return f"{text}."
+    return f"{text}. {report_records(results)}".strip()
+
+
+def report_records(results: Results) -> str:
+    """Seconds for the largest number of records; empty if it was not measured."""
+    label = list(tables())[-1]
+    if label not in results.of(tables()):
+        return ""
+    table = results.table(tables())
+    part = table[table.condition == label]
+    return (
+        f"{label} are read in {mean_and_std(part.read_seconds)} s and tabulated in "
+        f"{mean_and_std(part.tabulate_seconds)} s."
+    )
 
 
 def live(steps: int = 5) -> float:
