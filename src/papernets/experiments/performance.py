@@ -206,7 +206,8 @@ def many_records(*, seed: int, records_number: int) -> Values:
 def site_build(*, seed: int, extra_records: int) -> Values:
     """Seconds to build the book, its notebooks executed, with that many more records.
 
-    It is built in a copy of what the checkout has under version control.
+    It is built in a copy of what the checkout has under version control. The records
+    are those of a chapter, which reads them all.
     """
     program = in_checkout(BUILD_PROGRAM)
     root = program.parent.parent
@@ -218,17 +219,20 @@ def site_build(*, seed: int, extra_records: int) -> Values:
         for name in filter(None, listed.split("\0")):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / name, copy / name)
-        write_records(copy / "results", extra_records, seed)
+        write_records(copy / "results", extra_records, seed, experiment="pi_net")
         began = time.perf_counter()
         python(copy / program.relative_to(root), "site", PYTHONPATH=str(copy / "src"))
         return {"build_seconds": time.perf_counter() - began}
 
 
-def write_records(folder: Path, number: int, seed: int) -> None:
+def write_records(
+    folder: Path, number: int, seed: int, experiment: str = "performance"
+) -> None:
     """Write records that differ in their seeds alone."""
     example = example_record(seed)
     for other in range(number):
-        record = replace(example, run=replace(example.run, seed=other))
+        run = replace(example.run, seed=other, experiment=experiment)
+        record = replace(example, run=run)
         target = folder / record.run.experiment / record.run.file_name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(records.encoded(record))
