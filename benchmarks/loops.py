@@ -11,6 +11,9 @@ get the same network, images, batches of 128 and constant learning rate:
 - lightning: PyTorch Lightning's Trainer with its defaults, same data set, no workers;
 - ours-fp32, ours-bf16, ours-compiled: `training.fit`, the last one with bf16 too.
 
+Threads wait for each other as the libraries have it, spinning: on a machine that does
+nothing else, or not at all.
+
 Needs MNIST or CIFAR-10 in PAPERNETS_DATA, and "lightning" `pip install -e '.[bench]'`.
 """
 
@@ -23,8 +26,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from torch import Tensor, nn
