@@ -136,6 +136,10 @@ def test_ratios_are_those_of_the_same_seed(results: Results) -> None:
     text = reports.report_speed(results)
     assert "compiled is **6.00 ± 0.00 times** as fast as the plain loop" in text
     assert "2.00 ± 0.00 times as fast as PyTorch Lightning" in text
+    assert "times was the goal: reached" in text
+    assert reports.reached(pd.Series([2.8, 2.9]), 3.0) == "missed"
+    assert reports.reached(pd.Series([2.8, 3.1]), 3.0) == "within the spread"
+    assert reports.reached(pd.Series([2.8]), 3.0) == "missed"
 
 
 def test_targets_that_were_missed_are_counted(results: Results) -> None:

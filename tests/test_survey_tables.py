@@ -24,7 +24,7 @@ def trained(run: Run, accuracy: float, best: float | None = None) -> Record:
         train_loss=(2.0, 1.5, 1.0),
         train_accuracy=(0.2, 0.5, accuracy),
         test_accuracy=test,
-        seconds=(10.0, 10.0, 10.0),
+        seconds=(10.0, 12.0, 50.0),
     )
     return make(
         run,
@@ -93,6 +93,12 @@ def test_missing_networks_are_named(results: Results) -> None:
     study = equal_compute()
     first = {runs[0].key: trained(runs[0], 0.5) for runs in study.values()}
     survey_tables.require_complete(Results(first))
+    del first[study["xception"][0].key]
+    survey_tables.require_complete(Results(first), ["xception"])
+    with pytest.raises(RecordError, match=r"nin has a record .* take it off"):
+        survey_tables.require_complete(Results(first), ["nin", "xception"])
+    with pytest.raises(ValueError, match="no network 'ception' at equal compute"):
+        survey_tables.require_complete(Results(first), ["ception"])
 
 
 @pytest.mark.parametrize("change", [{"parameters": 1}, {"macs": 1}, {"macs": None}])

@@ -479,14 +479,18 @@ def report_used(results: Results) -> str:
 
 def report_choices(results: Results) -> str:
     table = results.table(choices())
-    lines = []
+    seeds = table.groupby("condition").size().max()
+    lines = [
+        "Largest error of a float64 output (mean of the logarithms over "
+        f"{count(seeds, 'seed')}), and most wrong answers:",
+        "",
+    ]
     for label, part in table.groupby("condition", sort=False):
         errors = np.log10(part.float64_error.astype(float))
         overflows = int(part.float64_error.isna().sum())
         wrong = int(part.float64_wrong.max())
         lines.append(
-            f"- {label}: largest error of float64 10<sup>{errors.mean():.1f}</sup> "
-            f"(mean of the logarithms, {count(len(part), 'seed')}), "
+            f"- {label}: 10<sup>{errors.mean():.1f}</sup>, "
             f"{'up to ' if wrong else ''}{count(wrong, 'wrong answer')}"
             + (f", {count(overflows, 'overflow')}." if overflows else ".")
         )

@@ -263,7 +263,8 @@ def of_survival(results: Results) -> list[Finding]:
     table = finished(results, survival())
     time = {label: empty() for label in rules}
     if len(table):
-        spent = results.curves(survival()).groupby(["condition", "seed"]).seconds.sum()
+        seconds = results.curves(survival()).groupby(["condition", "seed"]).seconds
+        spent = seconds.min() * seconds.count()  # as `campaign.undisturbed_seconds`
         base = spent.get(every, empty()).mean()
         time = {
             label: 100 * spent.get(label, empty()).reset_index(drop=True) / base

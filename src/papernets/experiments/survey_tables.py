@@ -4,7 +4,7 @@ Functions take the chapter's `Results`. Accuracies are percents; those of the su
 of the papers are copied from their cards, ours come from records.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,11 @@ from papernets.experiments import (
     model_survey,
     survey_reports,
 )
-from papernets.experiments.campaign import flops_per_epoch, multiply_adds
+from papernets.experiments.campaign import (
+    flops_per_epoch,
+    multiply_adds,
+    undisturbed_seconds,
+)
 from papernets.experiments.model_survey import (
     BUDGET_MACS,
     EQUAL_EPOCHS,
@@ -50,23 +54,40 @@ def built(run: Run) -> tuple[int, int]:
     return complexity.count(network), multiply_adds(run)
 
 
-def require_complete(results: Results) -> None:
+def require_complete(results: Results, waiting: Sequence[str] = ()) -> None:
     """See to it that the records can carry the chapter.
 
+    Args:
+        results: the chapter's records.
+        waiting: networks whose first run of equal compute is still to come.
+
     Raises:
-        RecordError: a network has no record of equal compute, or a record's parameters
-            or multiply-adds are not those that its network has now.
+        RecordError: a network has no record of equal compute and does not wait for it,
+            or has one and is said to wait; or a record's parameters or multiply-adds
+            are not those that its network has now.
+        ValueError: there is no such network.
     """
+    if unknown := set(waiting) - set(SIZES):
+        raise ValueError(
+            f"no network {min(unknown)!r} at equal compute; there are "
+            f"{', '.join(SIZES)}"
+        )
     equal = equal_compute()
     for runs in (*equal.values(), *full().values()):
         for run in runs:
             if run.key in results.records:
                 require_agreement(results.records[run.key])
     for model, runs in equal.items():
-        if results.missing({model: runs}) == runs:
+        without = results.missing({model: runs}) == runs
+        if without and model not in waiting:
             raise RecordError(
                 f"no record of {model} at equal compute, for example "
                 f"{runs[0].file_name}; make it with `papernets survey --plan equal`"
+            )
+        if model in waiting and not without:
+            raise RecordError(
+                f"{model} has a record at equal compute; take it off the networks that "
+                "wait for one"
             )
 
 
@@ -115,8 +136,9 @@ def standing(results: Results) -> pd.DataFrame:
 
     Columns: `model`, `year`, `seeds`, `mean`, `std` (NaN for one seed), `accuracy` as
     text, `better` and `worse`: how many networks are above and below it by more than a
-    tie; `place`, the places these leave, as text; `parameters`, `macs`, `seconds` of
-    training on one thread, `flattery` in points, `diverged`.
+    tie; `place`, the places these leave, as text; `parameters`, `macs`; `seconds` of
+    training on one thread (`campaign.undisturbed_seconds`); `flattery` in points;
+    `diverged`.
     """
     study = equal_compute()
     found = {
@@ -143,7 +165,7 @@ def standing(results: Results) -> pd.DataFrame:
                 "place": f"{first}" if first == last else f"{first} to {last}",
                 "parameters": group[0].parameters,
                 "macs": group[0].macs,
-                "seconds": np.mean([sum(r.curves.seconds) for r in group]),
+                "seconds": np.mean([undisturbed_seconds(r) for r in group]),
                 "flattery": np.mean([flattery(r) for r in group]),
                 "diverged": sum(r.status == "diverged" for r in group),
             }
