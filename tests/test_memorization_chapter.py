@@ -163,7 +163,7 @@ def test_sentences_on_precision(results: Results) -> None:
     text = chapter.report_choices(results)
     for label, tasks in chapter.choices().items():
         errors = [math.log10(v) for v in values_of(tasks, "float64_error")]
-        assert f"{label}: largest error of float64 10<sup>{np.mean(errors):.1f}" in text
+        assert f"{label}: 10<sup>{np.mean(errors):.1f}</sup>" in text
 
 
 def test_sentences_on_methods(results: Results) -> None:
