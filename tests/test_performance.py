@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -224,3 +225,26 @@ def test_every_study_can_be_made(tmp_path: Path) -> None:
         for task in tasks_of([tasks]):
             assert isinstance(task, Measurement)
             assert callable(getattr(performance, task.function))
+
+
+def test_threads_of_a_timed_program_wait_as_the_libraries_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "shown.py"
+    program.write_text(
+        "import json, os\nprint(json.dumps({'set': os.environ.get('OMP_WAIT_POLICY')}))"
+    )
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setattr(performance, "in_checkout", lambda _: program)
+    assert performance.loop() == {"set": None}
+
+
+def test_an_accuracy_that_no_pair_reaches_is_said_so(results: Results) -> None:
+    made = {
+        key: replace(record, values=record.values | {"seconds_needed": None})
+        if getattr(record.task, "function", "") == "loop_target"
+        else record
+        for key, record in results.records.items()
+    }
+    text = reports.report_target(Results(made))
+    assert "with no seed do both" in text

@@ -60,7 +60,7 @@ def loop(*arguments: str) -> Values:
             failed.
     """
     # As the libraries have it: the command line saves other processes from threads that
-    # spin, which costs a process that is alone up to a third of its speed.
+    # spin, which costs a process that is alone speed, and most with a small network.
     default = {"OMP_WAIT_POLICY": None}
     output = python(in_checkout(LOOPS_PROGRAM), *arguments, **default)
     result: Values = json.loads(output.splitlines()[-1])
