@@ -217,4 +217,4 @@ def test_committed_chapters_are_offered(tmp_path: Path) -> None:
 def test_headings_are_those_of_the_notebooks() -> None:
     headings = [results_pages.Chapter.read(name).heading() for name in CHAPTERS]
     assert headings[:3] == ["Π-nets", "Batch normalization", "Exact memorization"]
-    assert headings[3:] == ["Performance"]
+    assert headings[3:] == ["The survey", "Performance"]

@@ -126,7 +126,7 @@ def test_smaller_differences_than_the_spread_are_ties(
     assert experiments.compare(pd.Series(values), pd.Series(reference)) == expected
 
 
-@pytest.mark.parametrize("name", [*experiments.CHAPTERS, *experiments.COMING])
+@pytest.mark.parametrize("name", experiments.CHAPTERS)
 def test_every_measurement_finds_its_function_and_its_sources(name: str) -> None:
     """As `experiments.measure` looks for them, also of chapters without a page."""
     for preset in ("paper", "quick"):
@@ -141,7 +141,7 @@ def test_every_measurement_finds_its_function_and_its_sources(name: str) -> None
 
 def test_committed_records_are_whole() -> None:
     """Every committed record is valid, at its place, and asked for by its chapter."""
-    for name in (*experiments.CHAPTERS, *experiments.COMING):
+    for name in experiments.CHAPTERS:
         chapter = experiments.chapter(name)
         wanted = {t.key: t for t in experiments.tasks_of(chapter.studies().values())}
         folder = Path(__file__).parents[1] / "results" / name

@@ -28,6 +28,7 @@ from papernets.experiments import (
     exact_memorization,
     performance_reports,
     pi_net,
+    survey_tables,
 )
 
 Records = Sequence[dict[str, Any]]
@@ -37,6 +38,7 @@ ANSWERS: dict[str, Callable[[Results], str]] = {
     "pi_net": pi_net.report_answer,
     "batch_norm": batch_norm_reports.report_answer,
     "exact_memorization": exact_memorization.report_answer,
+    "model_survey": survey_tables.report_answer,
     "performance": performance_reports.report_answer,
 }
 
@@ -159,6 +161,24 @@ def exact_memorization_headlines(records: Records) -> Headlines:
     return found
 
 
+def model_survey_headlines(records: Records) -> Headlines:
+    """The first and the last network at equal compute."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        recipe = record.get("run", {}).get("recipe", {})
+        if (recipe.get("name"), recipe.get("epochs")) == ("common", 10):
+            found.setdefault(record["run"]["model"], []).append(record)
+    guess = 10.0  # percent, of a run that diverged
+    accuracies = [
+        [guess if value is None else value for value in accuracies_of(made)]
+        for made in found.values()
+    ]
+    accuracies.sort(key=statistics.mean)
+    if not accuracies:
+        return {"first": "", "last": ""}
+    return {"first": number(accuracies[-1]), "last": number(accuracies[0])}
+
+
 def rates(records: Records, loop: str) -> dict[int, float]:
     """Images per second of ResNet-20 in a loop, by seed."""
     return {
@@ -193,6 +213,7 @@ HEADLINES: dict[str, Callable[[Records], Headlines]] = {
     "pi_net": pi_net_headlines,
     "batch_norm": batch_norm_headlines,
     "exact_memorization": exact_memorization_headlines,
+    "model_survey": model_survey_headlines,
     "performance": performance_headlines,
 }
 # On the page of records these have more digits, or are no ratios.

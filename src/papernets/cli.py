@@ -238,7 +238,7 @@ def list_everything(options: argparse.Namespace) -> None:
         ("models", models.list_models()),
         ("data sets", list(data.SOURCES)),
         ("recipes", list(recipes.RECIPES)),
-        ("chapters", [*experiments.CHAPTERS, *experiments.COMING]),
+        ("chapters", experiments.CHAPTERS),
     ):
         print(f"{title}:", *names, sep="\n  ")
 

@@ -146,6 +146,15 @@ class RunRecord(Provenance):
     def task(self) -> Run:
         return self.run
 
+    @property
+    def undisturbed_seconds(self) -> float:
+        """Seconds of training if every epoch took as long as the fastest.
+
+        Runs are timed beside other work, which slows some epochs and some runs more.
+        """
+        seconds = self.curves.seconds
+        return min(seconds, default=0.0) * len(seconds)
+
     def outcome(self) -> dict[str, Any]:
         """What the same run gives again, bit for bit, on the same machine."""
         record = asdict(self)

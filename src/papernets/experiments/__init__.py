@@ -27,6 +27,7 @@ from papernets.records import (
     MeasurementRecord,
     Record,
     Run,
+    RunRecord,
     Task,
 )
 
@@ -40,9 +41,10 @@ Study = dict[str, list[Run]]
 Measurements = dict[str, list[Measurement]]
 AnyStudy = Study | Measurements
 
-CHAPTERS = ("pi_net", "batch_norm", "exact_memorization", "performance")
-# Chapters to come: their runs and measurements can be made, they have no page yet.
-COMING = ("model_survey",)
+CHAPTERS = (
+    *("pi_net", "batch_norm", "exact_memorization", "model_survey"),
+    "performance",
+)
 
 
 def chapter(name: str) -> ModuleType:
@@ -51,9 +53,8 @@ def chapter(name: str) -> ModuleType:
     Raises:
         ValueError: there is no such chapter.
     """
-    known = (*CHAPTERS, *COMING)
-    if name not in known:
-        raise ValueError(f"no chapter {name!r}; there are {', '.join(known)}")
+    if name not in CHAPTERS:
+        raise ValueError(f"no chapter {name!r}; there are {', '.join(CHAPTERS)}")
     return importlib.import_module(f"{__name__}.{name}")
 
 
@@ -119,10 +120,19 @@ class Results:
         hours = sum(record.seconds for record in self.records.values()) / 3600
         threads = {record.threads for record in self.records.values()}
         alone = " on one thread each" if threads == {1} else ""
-        return (
+        text = (
             f"The {len(self.records)} records behind this page took {hours:.1f} hours, "
             f"added up over runs and measurements{alone}."
         )
+        runs = [r for r in self.records.values() if isinstance(r, RunRecord)]
+        undisturbed = sum(run.undisturbed_seconds for run in runs)
+        if sum(sum(run.curves.seconds) for run in runs) > 2 * undisturbed:
+            text += (
+                " Most runs had other work beside them: with every epoch as fast as "
+                "the fastest of its run, their training takes "
+                f"{undisturbed / 3600:.1f} hours."
+            )
+        return text
 
     def summary(self, study: Study) -> pd.DataFrame:
         """One row per condition: seeds, divergences, accuracies in % as mean ± std.

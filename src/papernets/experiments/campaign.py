@@ -75,15 +75,6 @@ def achieved_flops(record: RunRecord) -> float:
     return 6 * (record.macs or multiply_adds(record.run)) * rate
 
 
-def undisturbed_seconds(record: RunRecord) -> float:
-    """Seconds of training if every epoch took as long as the fastest.
-
-    Runs are timed beside other work, which slows some epochs and some runs more.
-    """
-    seconds = record.curves.seconds
-    return min(seconds, default=0.0) * len(seconds)
-
-
 def estimate(
     run: Run, done: Sequence[Record], device: str, epochs_done: int = 0
 ) -> Estimate:

@@ -15,9 +15,12 @@ from papernets.experiments import (
     compare,
     exact_memorization,
     mean_and_std,
+    model_survey,
     performance,
     performance_reports,
     pi_net,
+    survey_reports,
+    survey_tables,
 )
 from papernets.experiments import batch_norm_reports as reports
 
@@ -193,6 +196,28 @@ def find_exact_memorization(results: Results) -> str:
     return joined({"The article's sizes": sizes, "Training": learning})
 
 
+def find_model_survey(results: Results) -> str:
+    def places() -> str:
+        if not survey_tables.has_any(results):
+            raise NotRunError("equal_compute")
+        study, table = model_survey.equal_compute(), survey_tables.standing(results)
+        made = [column(results, study, model) for model in table.model]
+        first, last = table.iloc[0], table.iloc[-1]
+        macs = model_survey.BUDGET_MACS / 1e6
+        return (
+            f"{len(table)} of {len(model_survey.SIZES)} networks were trained at the "
+            f"same cost, {macs:.0f} million multiply-adds an image and "
+            f"{model_survey.EQUAL_EPOCHS} epochs; they reach from {last.accuracy} % "
+            f"(*{last.model}*) to {first.accuracy} % (*{first.model}*; "
+            f"{seeds(made, len(study[first.model]))})."
+        )
+
+    def remarks() -> str:
+        return survey_reports.report_remarks(results)
+
+    return joined({"Networks at equal cost": places, "Remarks": remarks})
+
+
 def find_performance(results: Results) -> str:
     def loops() -> str:
         found = performance_reports.ratios(results)
@@ -220,6 +245,7 @@ FINDINGS: Mapping[str, Callable[[Results], str]] = {
     "pi_net": find_pi_net,
     "exact_memorization": find_exact_memorization,
     "batch_norm": find_batch_norm,
+    "model_survey": find_model_survey,
     "performance": find_performance,
 }
 

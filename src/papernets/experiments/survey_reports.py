@@ -264,7 +264,7 @@ def of_survival(results: Results) -> list[Finding]:
     time = {label: empty() for label in rules}
     if len(table):
         seconds = results.curves(survival()).groupby(["condition", "seed"]).seconds
-        spent = seconds.min() * seconds.count()  # as `campaign.undisturbed_seconds`
+        spent = seconds.min() * seconds.count()  # as `RunRecord.undisturbed_seconds`
         base = spent.get(every, empty()).mean()
         time = {
             label: 100 * spent.get(label, empty()).reset_index(drop=True) / base
@@ -502,6 +502,8 @@ def report_remarks(results: Results) -> str:
         NOT_RUN: "were not run yet",
     }
     judged_ones = verdicts[verdicts != MEASURED]
+    if (judged_ones == NOT_RUN).all():
+        return f"None of {len(judged_ones)} remarks was put to the test yet."
     texts = [
         f"{number} {words}"
         for verdict, words in counts.items()
