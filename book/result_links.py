@@ -40,11 +40,16 @@ def code_objects(code: CodeType) -> Iterator[CodeType]:
 
 
 def reached(item: Any, studies: Mapping[FunctionType, str]) -> set[str]:
-    """The studies that a function of the experiments names, or others that it calls."""
+    """The studies that a function of the experiments names, or others that it calls.
+
+    A tuple of functions stands for them.
+    """
     found: set[str] = set()
     pending, seen = [item], set()
     while pending:
         one = pending.pop()
+        if isinstance(one, tuple):
+            pending += one
         if not isinstance(one, FunctionType) or one in seen:
             continue
         seen.add(one)

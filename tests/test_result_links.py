@@ -13,15 +13,23 @@ from made_records import runs_made
 import build
 import result_links
 from papernets import experiments
-from papernets.experiments import CHAPTERS, batch_norm, exact_memorization, pi_net
+from papernets.experiments import (
+    CHAPTERS,
+    batch_norm,
+    exact_memorization,
+    model_survey,
+    pi_net,
+)
+from papernets.experiments.survey_phenomena import STUDIES
 from result_links import launch_links, studies_of_cells
 
 URL = "https://github.com/owner/name"
 IMPORTS = """\
 from pathlib import Path
-from papernets.experiments import Results, {0}
+from papernets.experiments import Results, survey_reports, {0}
 from papernets.experiments import batch_norm_reports as reports
 results = Results.read(Path("nowhere"))"""
+JUDGED = [study.__name__ for study in STUDIES]
 
 
 def shown(module: ModuleType, *cells: str) -> list[list[str]]:
@@ -54,6 +62,7 @@ def shown(module: ModuleType, *cells: str) -> list[list[str]]:
             "exact_memorization.bits_tables(results)",
             ["methods", "shapes", "used"],
         ),
+        (model_survey, "survey_reports.remarks(results)", JUDGED),  # in a tuple
     ],
 )
 def test_studies_that_a_cell_shows(
@@ -84,7 +93,8 @@ def test_results_of_the_committed_chapters_have_studies(name: str) -> None:
         reads = re.search(r"\bresults\b(?! = )", source.replace("../results", ""))
         assert bool(studies) or not reads, source
     everything = {study for studies in found for study in studies}
-    unseen = {"rates"}  # the choice of the learning rates, which no figure shows
+    # Choosing the learning rates, which no figure shows; runs of hundreds of epochs.
+    unseen = {"rates", "paper_recipes", "authors_recipes"}
     assert everything | unseen == set(module.studies()) | unseen
 
 

@@ -176,7 +176,7 @@ def test_recipes_mark_what_is_not_confirmed() -> None:
 
 def test_the_answer_counts_ties(results: Results) -> None:
     text = survey_tables.report_answer(results)
-    assert "3 networks lie between 83.00 ± 0.00 % (*wrn28_10*)" in text
+    assert "3 of 26 networks lie between 83.00 ± 0.00 % (*wrn28_10*)" in text
     assert "61.00 ± 1.00 % (*nin*)" in text
     assert "2 of them are tied for the first place" in text
     assert "not run yet" in survey_tables.report_answer(Results({}))

@@ -19,10 +19,10 @@ from papernets.experiments import (
     performance,
     performance_reports,
     pi_net,
-    survey_reports,
     survey_tables,
 )
 from papernets.experiments import batch_norm_reports as reports
+from papernets.experiments.survey_reports import report_remarks
 
 
 class NotRunError(Exception):
@@ -212,10 +212,7 @@ def find_model_survey(results: Results) -> str:
             f"{seeds(made, len(study[first.model]))})."
         )
 
-    def remarks() -> str:
-        return survey_reports.report_remarks(results)
-
-    return joined({"Networks at equal cost": places, "Remarks": remarks})
+    return f"{joined({'Networks at equal cost': places})} {report_remarks(results)}"
 
 
 def find_performance(results: Results) -> str:

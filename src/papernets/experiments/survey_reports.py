@@ -503,7 +503,7 @@ def report_remarks(results: Results) -> str:
     }
     judged_ones = verdicts[verdicts != MEASURED]
     if (judged_ones == NOT_RUN).all():
-        return f"None of {len(judged_ones)} remarks was put to the test yet."
+        return f"Tests of the remarks: {NOT_RUN}."
     texts = [
         f"{number} {words}"
         for verdict, words in counts.items()

@@ -18,7 +18,6 @@ from papernets.experiments import (
     compare,
     mean_and_std,
     model_survey,
-    survey_reports,
 )
 from papernets.experiments.campaign import (
     flops_per_epoch,
@@ -32,6 +31,7 @@ from papernets.experiments.model_survey import (
     full,
 )
 from papernets.experiments.survey_recipes import PAPERS, SURVEY_AUTHOR, Published
+from papernets.experiments.survey_reports import report_remarks
 from papernets.models.registry import lookup
 from papernets.recipes import Recipe
 from papernets.records import RecordError, Run, RunRecord
@@ -344,7 +344,7 @@ def report_answer(results: Results) -> str:
             if ahead == 1
             else f"{ahead} of them are tied for the first place. "
         )
-        + survey_reports.report_remarks(results)
+        + report_remarks(results)
     )
 
 
