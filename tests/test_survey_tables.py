@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import pandas as pd
 import pytest
@@ -119,6 +120,28 @@ def test_sentences(results: Results) -> None:
     assert "added 1.00 points on average" in survey_tables.report_flattery(results)
 
 
+def test_the_cost_tells_of_work_beside_the_runs(results: Results) -> None:
+    """The made records have epochs of 10, 12 and 50 seconds."""
+    text = results.cost()
+    hours = 9 * 30 / 3600
+    assert (
+        f"as fast as the fastest of its run, their training takes {hours:.1f}" in text
+    )
+    quiet = {
+        key: dataclasses.replace(
+            r, curves=dataclasses.replace(r.curves, seconds=(9.0,))
+        )
+        for key, r in results.records.items()
+    }
+    assert "fastest" not in Results(quiet).cost()
+
+
+def test_nothing_flatters_where_the_last_epoch_is_the_best() -> None:
+    run = equal_compute()["nin"][0]
+    text = survey_tables.report_flattery(Results({run.key: trained(run, 0.6)}))
+    assert "would have added nothing" in text
+
+
 costs = st.lists(
     st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=12
 )
@@ -162,6 +185,19 @@ def test_table_escapes_its_cells() -> None:
     text = interactive.table(pd.DataFrame({"a<b": ["x & y"]}), "t", "some")
     assert "a&lt;b" in text
     assert "x &amp; y" in text
+
+
+def test_columns_of_a_table_stand_by_their_kind() -> None:
+    frame = pd.DataFrame(
+        {"n": [1, 2], "mixed": ["–", "3?"], "word": ["a", "b"], "said": ["3", "d" * 99]}
+    )
+    text = interactive.table(frame, "t", "some")
+    heads = re.findall(r'<th scope="col"([^>]*)>(\w+)<', text)
+    styles = {name: style for style, name in heads}
+    assert styles["n"] == styles["mixed"] == ""
+    assert "left" in styles["word"]
+    assert "normal" not in styles["word"]
+    assert "left; white-space: normal" in styles["said"]
 
 
 def test_recipes_mark_what_is_not_confirmed() -> None:

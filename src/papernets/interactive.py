@@ -7,7 +7,7 @@ epoch. Libraries that do the same weigh more than a whole page of the book may.
 
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise, zip_longest
 from string import Template
 from typing import Any
@@ -17,6 +17,8 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from matplotlib.ticker import LogLocator, MaxNLocator
+
+SENTENCE = 50  # characters; longer texts of a table are wrapped
 
 TABLE = Template("""\
 <div id="$name">
@@ -96,12 +98,31 @@ def table(frame: pd.DataFrame, name: str, label: str) -> str:
         name: identifier of the element, unique on the page.
         label: what the table holds, for screen readers.
     """
-    head = "\n".join(f'<th scope="col">{html.escape(c)}</th>' for c in frame.columns)
+    texts = frame.map(str)
+    styles = [column_style(texts[name]) for name in texts]
+    head = "\n".join(
+        f'<th scope="col"{style}>{html.escape(str(name))}</th>'
+        for name, style in zip(texts, styles, strict=True)
+    )
     body = "\n".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in row) + "</tr>"
-        for row in frame.itertuples(index=False)
+        "<tr>"
+        + "".join(
+            f"<td{style}>{html.escape(text)}</td>"
+            for text, style in zip(row, styles, strict=True)
+        )
+        + "</tr>"
+        for row in texts.itertuples(index=False)
     )
     return TABLE.substitute(name=name, label=html.escape(label), head=head, body=body)
+
+
+def column_style(texts: Iterable[str]) -> str:
+    """Numbers stand at the right, words at the left; sentences are wrapped."""
+    if any(len(text) > SENTENCE for text in texts):
+        return ' style="text-align: left; white-space: normal; min-width: 18em"'
+    if any(text[:1].isdigit() for text in texts):
+        return ""
+    return ' style="text-align: left"'
 
 
 SCATTER = Template("""\

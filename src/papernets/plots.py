@@ -734,6 +734,8 @@ def pareto(
                 fontsize=7,
             )
         axis.set(xlabel=title, xscale="log" if title in log else "linear")
+        if title not in log and x.max() > 1e6:
+            axis.xaxis.set_major_formatter(EngFormatter())
     for axis in axes[:, 0]:
         axis.set(ylabel="test accuracy (%)")
     for axis in axes.flat[len(axes_of) :]:

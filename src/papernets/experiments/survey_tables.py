@@ -229,9 +229,9 @@ def survey(results: Results) -> pd.DataFrame:
 
 
 COLUMNS = (
-    *("row", "network", "year"),
+    *("row", "network", "year", "equal compute (%)"),
+    *("paper (%)", "survey (%)", "mark", "full size (%)"),
     *("parameters, survey (M)", "paper (M)", "ours (M)", "multiply-adds (M)"),
-    *("paper (%)", "survey (%)", "mark", "full size (%)", "equal compute (%)"),
 )
 
 
