@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -385,6 +386,17 @@ def origin() -> dict[str, Any]:
         for f in dataclasses.fields(MeasurementRecord)
         if f.name not in ("measurement", "values")
     }
+
+
+def test_rates_are_those_of_training(digits: Dataset) -> None:
+    """Without what comes before and after the batches of an epoch."""
+    model, settings = SMALL["prelu_slopes"]
+    fields = {"model": model, "batches": 2, "epochs": 2, **settings}
+    began = time.perf_counter()
+    found = measures.training_rate(digits, seed=1, **fields)
+    took = time.perf_counter() - began
+    assert found["status"] == "finished"
+    assert found["images_per_second"] > 2 * 128 / took
 
 
 def test_slopes_are_those_of_the_trained_network(digits: Dataset) -> None:

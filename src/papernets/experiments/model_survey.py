@@ -15,7 +15,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from papernets.experiments import AnyStudy, Study, survey_phenomena, tasks_of
+from papernets.experiments import (
+    AnyStudy,
+    Measurements,
+    Study,
+    survey_phenomena,
+    tasks_of,
+)
 from papernets.experiments.campaign import multiply_adds
 from papernets.experiments.survey_measures import (
     dense_weights,
@@ -23,17 +29,20 @@ from papernets.experiments.survey_measures import (
     lesions,
     prelu_slopes,
     residual_weights,
+    training_rate,
 )
-from papernets.experiments.survey_phenomena import SOURCES
 from papernets.experiments.survey_recipes import COMMON, PAPERS, SURVEY_AUTHOR
-from papernets.models.registry import lookup
+from papernets.models.registry import lookup, source_files
 from papernets.recipes import Recipe
-from papernets.records import Run, Setting
+from papernets.records import Measurement, Run, Setting
 
 __all__ = ["SOURCES", "plan", "studies"]
 
 # Found here by name, as the functions of the chapter's measurements.
-MEASURES = (dense_weights, fractal_columns, lesions, prelu_slopes, residual_weights)
+MEASURES = (
+    *(dense_weights, fractal_columns, lesions, prelu_slopes, residual_weights),
+    training_rate,
+)
 
 # Every family at 20 million multiply-adds: the number of its size, the one that
 # `models.fit_budget` finds. Row 17 has its instance of 118 layers.
@@ -67,6 +76,14 @@ SIZES = {
     "pyramid_sepdrop182_a150": 64,
 }
 EQUAL_EPOCHS = 10
+SOURCES = tuple(
+    dict.fromkeys(
+        (
+            *survey_phenomena.SOURCES,
+            *(f"models/{file}" for model in SIZES for file in source_files(model)),
+        )
+    )
+)
 MEDIUM_MACS = 1e9  # full-size networks are taken from here outwards, on a log scale
 
 
@@ -102,6 +119,23 @@ def equal_compute() -> Study:
     """All families at equal cost, recipe and epochs."""
     recipe = COMMON.quick(EQUAL_EPOCHS)
     return {model: of_network(model, recipe, 3, sized(model)) for model in SIZES}
+
+
+def training_rates() -> Measurements:
+    """How fast do the networks of equal cost train, one after the other?"""
+    return {
+        model: [
+            Measurement(
+                experiment="model_survey",
+                function="training_rate",
+                settings={"model": model, "batches": 10, "epochs": 3, **sized(model)},
+                dataset="cifar10",
+                seed=seed,
+            )
+            for seed in range(3)
+        ]
+        for model in SIZES
+    }
 
 
 def full() -> Study:
@@ -146,7 +180,8 @@ def studies(preset: str = "paper") -> dict[str, AnyStudy]:
     """The studies of the chapter, by name; "quick" is a miniature on digits."""
     plans = (study for plan in PLANS.values() for study in plan)
     if preset == "paper":
-        every = (*plans, *survey_phenomena.STUDIES)
+        every: tuple[Callable[[], AnyStudy], ...]
+        every = (*plans, training_rates, *survey_phenomena.STUDIES)
         return {study.__name__: study() for study in every}
     recipe = COMMON.quick(2).but(crop_padding=1, precision="fp32")
     return {

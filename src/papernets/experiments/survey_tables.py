@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from papernets import complexity, models, records, training
-from papernets.data import load
+from papernets.data import SOURCES, load
 from papernets.experiments import (
     Results,
     compare,
@@ -29,6 +29,7 @@ from papernets.experiments.model_survey import (
     SIZES,
     equal_compute,
     full,
+    training_rates,
 )
 from papernets.experiments.survey_recipes import PAPERS, SURVEY_AUTHOR, Published
 from papernets.experiments.survey_reports import report_remarks
@@ -72,8 +73,9 @@ def require_complete(results: Results, waiting: Sequence[str] = ()) -> None:
 
     Raises:
         RecordError: a network has no record of equal compute and does not wait for it,
-            or has one and is said to wait; or a record's parameters or multiply-adds
-            are not those that its network has now.
+            or has one and is said to wait; a record's parameters or multiply-adds are
+            not those that its network has now; or a network's rate of training was not
+            measured.
         ValueError: there is no such network.
     """
     if unknown := set(waiting) - set(SIZES):
@@ -97,6 +99,12 @@ def require_complete(results: Results, waiting: Sequence[str] = ()) -> None:
             raise RecordError(
                 f"{model} has a record at equal compute; take it off the networks that "
                 "wait for one"
+            )
+    for model, rates in training_rates().items():
+        if model not in waiting and results.missing({model: rates}):
+            raise RecordError(
+                f"no record of how fast {model} trains; make it with `papernets run "
+                "model_survey --preset paper --study training_rates`"
             )
 
 
@@ -146,8 +154,8 @@ def standing(results: Results) -> pd.DataFrame:
     Columns: `model`, `year`, `seeds`, `mean`, `std` (NaN for one seed), `accuracy` as
     text, `better` and `worse`: how many networks are above and below it by more than a
     tie; `place`, the places these leave, as text; `parameters`, `macs`; `seconds` of
-    training on one thread (`RunRecord.undisturbed_seconds`); `flattery` in points;
-    `diverged`.
+    training on one thread, by the rate that `training_rates` has measured (NaN if it
+    has not); `flattery` in points; `diverged`.
     """
     study = equal_compute()
     found = {
@@ -155,6 +163,8 @@ def standing(results: Results) -> pd.DataFrame:
         for model, group in results.of(study).items()
     }
     values = {model: percents(group) for model, group in found.items()}
+    source, rates = SOURCES["cifar10"], measured_rates(results)
+    images = EQUAL_EPOCHS * (source.training - source.validation)
     rows = []
     for model, group in found.items():
         others = [compare(values[model], v) for m, v in values.items() if m != model]
@@ -174,13 +184,22 @@ def standing(results: Results) -> pd.DataFrame:
                 "place": f"{first}" if first == last else f"{first} to {last}",
                 "parameters": group[0].parameters,
                 "macs": group[0].macs,
-                "seconds": np.mean([r.undisturbed_seconds for r in group]),
+                "seconds": images / rates.get(model, np.nan),
                 "flattery": np.mean([flattery(r) for r in group]),
                 "diverged": sum(r.status == "diverged" for r in group),
             }
         )
     frame = pd.DataFrame(rows)
     return frame.sort_values("mean", ascending=False, ignore_index=True)
+
+
+def measured_rates(results: Results) -> dict[str, float]:
+    """Images per second in training, the median over seeds, of networks by name."""
+    study = training_rates()
+    if not results.of(study):
+        return {}
+    rates = results.table(study).groupby("condition").images_per_second.median()
+    return {str(model): float(rate) for model, rate in rates.items()}
 
 
 def carded(model: str) -> str:
