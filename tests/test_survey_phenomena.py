@@ -874,15 +874,23 @@ def slope_values() -> dict[str, Any]:
     }
 
 
+SLOPES = [
+    f"Slopes of PReLU are larger {where}" for where in ("in the first", "before a")
+]
+
+
 def test_slopes_are_compared() -> None:
     results = measured({"PReLU-net": [slope_values()]}, "slopes")
-    assert only(results, "Slopes of PReLU") == ["held"]
+    assert only(results, *SLOPES) == ["held", "held"]
+    flat = slope_values() | {"mean": [0.1, 0.1, 0.2, 0.5]}
+    results = measured({"PReLU-net": [flat]}, "slopes")
+    assert only(results, *SLOPES) == ["did not hold", "did not hold"]
 
 
 def test_a_diverged_measurement_is_said() -> None:
     results = measured({"PReLU-net": [{"status": "diverged"}]}, "slopes")
-    assert only(results, "Slopes of PReLU") == ["diverged"]
-    assert "1 diverged" in reports.report_remarks(results)
+    assert only(results, *SLOPES) == ["diverged", "diverged"]
+    assert "2 diverged" in reports.report_remarks(results)
 
 
 # --- Figures ------------------------------------------------------------------------

@@ -99,6 +99,17 @@ def test_full_size_runs_replace_their_cost(results: Results) -> None:
     assert table.loc["resnet110", "full size (%)"] == "93.00 (1)"
 
 
+def test_a_row_has_the_network_that_it_names() -> None:
+    """And not one that shares its card, as GoogLeNet with batch normalization does."""
+    first = {m: equal_compute()[m][0] for m in ("googlenet", "googlenet_bn")}
+    found = [trained(first["googlenet"], 0.5), trained(first["googlenet_bn"], 0.7)]
+    results = Results({record.task.key: record for record in found})
+    table = survey_tables.survey(results).set_index("network")
+    assert table.loc["googlenet", "equal compute (%)"] == "50.00"
+    assert table.loc["googlenet", "parameters, survey (M)"] == "6"
+    assert "googlenet_bn" not in table.index
+
+
 def test_missing_networks_are_named(results: Results) -> None:
     with pytest.raises(RecordError, match=r"no record of nin_bn .* --plan equal"):
         survey_tables.require_complete(results)
@@ -218,14 +229,19 @@ def test_recipes_mark_what_is_not_confirmed() -> None:
     assert set(table.index) == set(survey_tables.PAPERS)
     assert table.epochs["nin"] == "307?"  # not stated by the paper
     assert table.epochs["densenet100_k24"] == "300"
-    assert table["falls at epochs"]["inception_v2"] == "8, 16 ... 192"
-    assert table["falls at epochs"]["squeezenet_bn"] == "one_cycle"
+    assert table["rate falls at epochs"]["inception_v2"] == "8, 16 ... 192; by 0.96?"
+    assert table["rate falls at epochs"]["wrn28_10"] == "60, 120, 160; by 0.2"
+    assert table["rate falls at epochs"]["squeezenet_bn"] == "linearly?"
+    assert table.optimizer["inception_v4"] == "rmsprop?"
+    assert table.optimizer["inception_v2"] == "sgd"
     assert table["epochs, survey"]["inception_v4"] == "–"  # he did not run it
 
 
 def test_the_answer_counts_ties(results: Results) -> None:
     text = survey_tables.report_answer(results)
-    assert "3 of 26 networks lie between 83.00 ± 0.00 % (*wrn28_10*)" in text
-    assert "61.00 ± 1.00 % (*nin*)" in text
+    assert (
+        "the 3 networks trained so far, of 26, reach from 61.00 ± 1.00 % (*nin*) to "
+        "83.00 ± 0.00 % (*wrn28_10*)"
+    ) in text
     assert "2 of them are tied for the first place" in text
     assert "not run yet" in survey_tables.report_answer(Results({}))

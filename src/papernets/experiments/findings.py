@@ -205,9 +205,9 @@ def find_model_survey(results: Results) -> str:
         first, last = table.iloc[0], table.iloc[-1]
         macs = model_survey.BUDGET_MACS / 1e6
         return (
-            f"{len(table)} of {len(model_survey.SIZES)} networks were trained at the "
-            f"same cost, {macs:.0f} million multiply-adds an image and "
-            f"{model_survey.EQUAL_EPOCHS} epochs; they reach from {last.accuracy} % "
+            f"At the same cost, {macs:.0f} million multiply-adds an image and "
+            f"{model_survey.EQUAL_EPOCHS} epochs on CIFAR-10, "
+            f"{survey_tables.trained_so_far(table)} reach from {last.accuracy} % "
             f"(*{last.model}*) to {first.accuracy} % (*{first.model}*; "
             f"{seeds(made, len(study[first.model]))})."
         )

@@ -77,6 +77,7 @@ def every(epochs: int, end: int) -> tuple[int, ...]:
 
 
 _RESNET = steps("paper", 164, (82, 123), nesterov=False, warmup_epochs=1.0)
+_RESNETS_RECALLED = ("batch_size", "weight_decay", "warmup_epochs", *SCHEDULE)
 _NOT_STATED = "The number of epochs is not stated; it is that of the survey's author."
 
 PAPERS: dict[str, Published] = {
@@ -166,7 +167,7 @@ PAPERS: dict[str, Published] = {
             _NOT_STATED,
         ),
     ),
-    "resnet110": Published(_RESNET, unconfirmed=("warmup_epochs", *SCHEDULE)),
+    "resnet110": Published(_RESNET, unconfirmed=_RESNETS_RECALLED),
     "inception_v4": Published(
         steps(
             "paper",
@@ -198,7 +199,7 @@ PAPERS: dict[str, Published] = {
         trained_on="ImageNet",
         image_size=224,
     ),
-    "preact_resnet164": Published(_RESNET, unconfirmed=("warmup_epochs", *SCHEDULE)),
+    "preact_resnet164": Published(_RESNET, unconfirmed=_RESNETS_RECALLED),
     "rir18_wide": Published(
         steps("paper", 82, (42, 62), batch=500, nesterov=False), unconfirmed=("lr",)
     ),
@@ -226,7 +227,9 @@ PAPERS: dict[str, Published] = {
             batch=100,
             weight_decay=0.0,
             nesterov=False,
-        )
+        ),
+        unconfirmed=("weight_decay",),
+        remarks=("No weight decay is stated.",),
     ),
     "wresnet_d1192": Published(
         steps("paper", 164, (81, 122)),
@@ -260,10 +263,11 @@ PAPERS: dict[str, Published] = {
     ),
     "nas_appendix_a": Published(
         steps("paper", 200, (150, 175)),
-        unconfirmed=SCHEDULE,
+        unconfirmed=("batch_size", *SCHEDULE),
         remarks=(
             "The paper whitens and enlarges the images; its last schedule came from a "
-            "search that is not printed, so the milestones are the survey author's.",
+            "search that is not printed, so batch and milestones are the survey "
+            "author's.",
         ),
     ),
     "resnext29_16x64d": Published(

@@ -437,8 +437,20 @@ def of_slopes(results: Results) -> list[Finding]:
         name: table[table.before_pooling == flag].groupby("seed")["mean"].mean()
         for name, flag in (("before pooling", True), ("elsewhere", False))
     }
-    remark = "Slopes of PReLU are larger before a pooling"
-    return [larger(remark, ASKED, groups, "before pooling", "elsewhere")]
+    ends: dict[str, pd.Series] = {"first third": empty(), "last third": empty()}
+    if len(table):
+        pairs = table.groupby("seed")["mean"].apply(lambda means: thirds(list(means)))
+        ends = {name: pairs.str[i].astype(float) for i, name in enumerate(ends)}
+    return [
+        larger(
+            "Slopes of PReLU are larger in the first layers",
+            *(ARTICLE, ends, "first third", "last third"),
+        ),
+        larger(
+            "Slopes of PReLU are larger before a pooling",
+            *(ARTICLE, groups, "before pooling", "elsewhere"),
+        ),
+    ]
 
 
 def of_dense(results: Results) -> list[Finding]:

@@ -34,7 +34,6 @@ from papernets.experiments.model_survey import (
 from papernets.experiments.survey_recipes import PAPERS, SURVEY_AUTHOR, Published
 from papernets.experiments.survey_reports import report_remarks
 from papernets.models.registry import lookup
-from papernets.recipes import Recipe
 from papernets.records import RecordError, Run, RunRecord
 
 MARKS = {"reproduced": "○", "partly": "△", "none": "×", "not run": "φ", "": ""}
@@ -46,8 +45,8 @@ LIVE_EPOCHS = 10
 # record is there, see `require_complete`.
 WAITING = (
     *("googlenet", "googlenet_bn", "inception_v2", "inception_v3", "inception_v4"),
-    *("highway_fitnet19", "resnet110", "squeezenet_bn", "preact_resnet164"),
-    *("rir18_wide", "stochastic_depth110", "swapout_v2_32_w4", "wrn28_10"),
+    *("resnet110", "squeezenet_bn", "preact_resnet164"),
+    *("rir18_wide", "stochastic_depth110", "swapout_v2_32_w4"),
     *("fractalnet20", "wresnet_d118", "ror3_wrn58_4", "densenet100_k24", "xception"),
     *("pyramidnet110_a270", "resnext29_16x64d", "pyramid_sepdrop182_a150"),
 )
@@ -216,7 +215,9 @@ def survey(results: Results) -> pd.DataFrame:
     What was not trained yet is "not run yet", at full size with its cost in PFLOP.
     """
     place = standing(results).set_index("model") if has_any(results) else None
-    by_card = {carded(model): model for model in SIZES}
+    by_card: dict[str, str] = {}
+    for model in SIZES:  # the first network of a card is the one that the row has
+        by_card.setdefault(carded(model), model)
     everything = full()
     rows = []
     for model in rows_of_survey():
@@ -228,8 +229,8 @@ def survey(results: Results) -> pd.DataFrame:
             "year": str(card.year),
             "parameters, survey (M)": shown(card.survey_parameters),
             "paper (M)": shown(card.paper_parameters),
-            "paper (%)": shown(card.survey_paper_accuracy, 2),
-            "survey (%)": shown(card.survey_accuracy, 2),
+            "paper (%)": shown(card.survey_paper_accuracy),
+            "survey (%)": shown(card.survey_accuracy),
             "mark": MARKS[card.survey_mark],
         }
         if model in by_card:
@@ -258,8 +259,9 @@ def has_any(results: Results) -> bool:
     return bool(results.of(equal_compute()))
 
 
-def shown(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+def shown(value: float | None) -> str:
+    """As the card has it."""
+    return "–" if value is None else str(value)
 
 
 def size(model: str) -> tuple[int, int]:
@@ -288,22 +290,16 @@ def recipes() -> pd.DataFrame:
     rows = []
     for model, paper in PAPERS.items():
         own = SURVEY_AUTHOR.get(model)
-        recipe = paper.recipe
-
-        def known(field: str, published: Published = paper) -> str:
-            value = getattr(published.recipe, field)
-            return f"{value:g}{'?' if field in published.unconfirmed else ''}"
-
         rows.append(
             {
                 "network": model,
                 "trained on": paper.trained_on,
-                "optimizer": recipe.optimizer,
-                "epochs": known("epochs"),
-                "batch": known("batch_size"),
-                "highest rate": known("lr"),
-                "weight decay": known("weight_decay"),
-                "falls at epochs": milestones(recipe),
+                "optimizer": known("optimizer", paper),
+                "epochs": known("epochs", paper),
+                "batch": known("batch_size", paper),
+                "highest rate": known("lr", paper),
+                "weight decay": known("weight_decay", paper),
+                "rate falls at epochs": falls(paper),
                 "epochs, survey": known("epochs", own) if own else "–",
                 "highest rate, survey": known("lr", own) if own else "–",
             }
@@ -311,12 +307,23 @@ def recipes() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def milestones(recipe: Recipe) -> str:
-    """ "81, 122"; "8, 16 ... 192" of many; the schedule if it has none."""
+def known(field: str, published: Published) -> str:
+    """A field of a recipe, with a question mark if it is not confirmed."""
+    value = getattr(published.recipe, field)
+    text = value if isinstance(value, str) else f"{value:g}"
+    return f"{text}{'?' if field in published.unconfirmed else ''}"
+
+
+def falls(published: Published) -> str:
+    """ "81, 122; by 0.1"; "8, 16 ... 192; by 0.96?" of many; "linearly"."""
+    recipe = published.recipe
     found = [str(epoch) for epoch in recipe.lr_milestones_epochs]
+    if not found:
+        return f"linearly{'?' if 'schedule' in published.unconfirmed else ''}"
     if len(found) > 4:
-        return f"{found[0]}, {found[1]} ... {found[-1]}"
-    return ", ".join(found) or recipe.schedule
+        found = [f"{found[0]}, {found[1]} ... {found[-1]}"]
+    unsure = {"lr_milestones_epochs", "lr_decay"} & set(published.unconfirmed)
+    return f"{', '.join(found)}; by {recipe.lr_decay:g}{'?' if unsure else ''}"
 
 
 def live() -> pd.DataFrame:
@@ -355,9 +362,8 @@ def report_answer(results: Results) -> str:
     ahead = int((table.better == 0).sum())
     return (
         f"At about {BUDGET_MACS / 1e6:.0f} million multiply-adds an image, one recipe "
-        f"and {EQUAL_EPOCHS} epochs, {len(table)} of {len(SIZES)} networks lie between "
-        f"{first.accuracy} % (*{first.model}*) and {last.accuracy} % "
-        f"(*{last.model}*) on CIFAR-10; "
+        f"and {EQUAL_EPOCHS} epochs on CIFAR-10, {trained_so_far(table)} reach from "
+        f"{last.accuracy} % (*{last.model}*) to {first.accuracy} % (*{first.model}*); "
         + (
             "no other is tied with the first. "
             if ahead == 1
@@ -365,6 +371,13 @@ def report_answer(results: Results) -> str:
         )
         + report_remarks(results)
     )
+
+
+def trained_so_far(table: pd.DataFrame) -> str:
+    """ "the 26 networks", "the 5 networks trained so far, of 26,"."""
+    if len(table) == len(SIZES):
+        return f"the {len(table)} networks"
+    return f"the {len(table)} networks trained so far, of {len(SIZES)},"
 
 
 def report_standing(results: Results) -> str:
