@@ -5,6 +5,7 @@ of the papers are copied from their cards, ours come from records.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -263,6 +264,7 @@ def shown(value: float | None) -> str:
     return "–" if value is None else str(value)
 
 
+@cache
 def size(model: str) -> tuple[int, int]:
     """Parameters and multiply-adds of the network as its card has it."""
     with torch.device("meta"):
