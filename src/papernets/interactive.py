@@ -390,7 +390,9 @@ $body
     const at = cells.indexOf(document.activeElement);
     const within = (place, length) => Math.max(0, Math.min(length - 1, place));
     const row = within(Math.floor(at / heads.length) + move[0], rows.length);
-    rows[row][within((at % heads.length) + move[1], heads.length)].focus();
+    const next = rows[row][within((at % heads.length) + move[1], heads.length)];
+    next.focus();
+    next.scrollIntoView({block: "nearest", inline: "nearest"});
   });
   table.addEventListener("pointerover", (event) => choose(event.target.closest("td")));
   table.addEventListener("focusin", (event) => choose(event.target));
