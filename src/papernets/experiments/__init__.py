@@ -128,7 +128,7 @@ class Results:
         undisturbed = sum(run.undisturbed_seconds for run in runs)
         if sum(sum(run.curves.seconds) for run in runs) > 2 * undisturbed:
             text += (
-                " Most runs had other work beside them: with every epoch as fast as "
+                " Runs had other work beside them: with every epoch as fast as "
                 "the fastest of its run, their training takes "
                 f"{undisturbed / 3600:.1f} hours."
             )
