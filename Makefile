@@ -13,7 +13,7 @@ CHECKS := lint format-check types tests notebooks-check
 export OMP_WAIT_POLICY := PASSIVE
 export OMP_NUM_THREADS := 1
 
-.PHONY: help book test test-browser test-slurm pdf notebooks lock format clean $(CHECKS)
+.PHONY: help book test test-browser test-slurm coverage pdf notebooks lock format clean $(CHECKS)
 .NOTPARALLEL:
 
 help: ## this list
@@ -37,6 +37,10 @@ test-browser: book ## look at every page of the built site in Chromium
 
 test-slurm: $(INSTALLED) ## sweeps on a Slurm cluster of two nodes, started for it
 	$(RUN) pytest -m slurm tests/test_slurm.py
+
+# Not part of `make test`: tracing branches makes the suite 1.4 times as slow.
+coverage: $(INSTALLED) ## the test suite once more, and which lines it does not reach
+	$(RUN) pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term
 
 pdf: book ## print the built site with Chromium into one PDF
 	@.venv/bin/python book/pdf.py
@@ -77,8 +81,8 @@ format-check: $(INSTALLED) ## check: ruff's format
 types: $(INSTALLED) ## check: mypy
 	$(RUN) mypy
 
-tests: $(INSTALLED) ## check: the test suite, with coverage
-	$(RUN) pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term
+tests: $(INSTALLED) ## check: the test suite
+	$(RUN) pytest -n $(WORKERS) --dist loadfile
 
 notebooks-check: $(INSTALLED) ## check: every notebook's outputs are what it gives now
 	.venv/bin/python book/build.py check --workers $(WORKERS) $(NOTEBOOKS)
