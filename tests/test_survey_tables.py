@@ -1,6 +1,7 @@
 """The survey's tables, figures and sentences, from records made up for the purpose."""
 
 import dataclasses
+import itertools
 import math
 import re
 
@@ -193,6 +194,25 @@ def test_figures(results: Results) -> None:
     curves = results.curves(equal_compute())
     shown = plots.curves_by_network(curves, list(table.model)).axes
     assert [axis.get_title() for axis in shown[:3]] == list(table.model)
+
+
+@pytest.mark.parametrize("higher", [0.05, 2.0, 10.0])
+def test_names_along_the_front_do_not_overlap(higher: float) -> None:
+    names = ["first_network", "second_network", "cheap_and_bad", "costly_and_good"]
+    table = pd.DataFrame(
+        {
+            "model": names,
+            "mean": [70.0, 70 + higher, 50.0, 90.0],
+            "std": math.nan,
+            "cost": [3.0, 3.4, 1.0, 9.0],
+        }
+    )
+    figure = plots.pareto(table, {"cost": "cost"})
+    figure.draw_without_rendering()
+    labels = [text for text in figure.axes[0].texts if text.get_text()]
+    assert sorted(label.get_text() for label in labels) == sorted(names)
+    boxes = [label.get_window_extent() for label in labels]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
 def test_scatter_has_every_network_and_axis(results: Results) -> None:

@@ -725,22 +725,42 @@ def pareto(
         axis.step(
             x.iloc[best], y.iloc[best], where="post", color=VERMILION, linewidth=1.2
         )
-        for i in best:
-            axis.annotate(
-                str(table.model.iloc[i]),
-                (x.iloc[i], y.iloc[i]),
-                xytext=(3, 3),
-                textcoords="offset points",
-                fontsize=7,
-            )
         axis.set(xlabel=title, xscale="log" if title in log else "linear")
         if title not in log and x.max() > 1e6:
             axis.xaxis.set_major_formatter(EngFormatter())
+        label_front(axis, list(table.model.iloc[best]), x.iloc[best], y.iloc[best])
     for axis in axes[:, 0]:
         axis.set(ylabel="test accuracy (%)")
     for axis in axes.flat[len(axes_of) :]:
         axis.set_visible(False)
     return figure
+
+
+def label_front(
+    axis: Axes, names: Sequence[str], x: "pd.Series[float]", y: "pd.Series[float]"
+) -> None:
+    """Write names at the points of a front, such that near ones do not overlap.
+
+    A name stands above its point, or below it where the next point is hardly higher,
+    and on the side on which there is room.
+    """
+    axis.margins(y=0.1)
+    axis.autoscale_view()  # which otherwise waits until the figure is drawn
+    to_axes = axis.transData + axis.transAxes.inverted()
+    places = to_axes.transform(np.column_stack([x, y]))
+    heights = [*places[:, 1], np.inf]
+    for i, name in enumerate(names):
+        below = heights[i + 1] - heights[i] < 0.06
+        left = places[i, 0] > 0.5
+        axis.annotate(
+            name,
+            (x.iloc[i], y.iloc[i]),
+            xytext=(-3 if left else 3, -3 if below else 3),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="top" if below else "bottom",
+            fontsize=7,
+        )
 
 
 @styled
