@@ -417,6 +417,7 @@ def test_slopes_are_those_of_the_trained_network(digits: Dataset) -> None:
     # conv7x7, pool; 5 conv3x3, pool; 5 conv3x3, pool; 5 conv3x3; two linear layers.
     pooled = [i for i, flag in enumerate(found["before_pooling"]) if flag]
     assert pooled == [0, 5, 10]
+    assert found["convolutional"] == [True] * 16 + [False] * 2
     assert len(found["spread"]) == 18
 
 
@@ -488,11 +489,53 @@ def test_lesions_by_hand(digits: Dataset, model: str, settings: dict[str, Any]) 
         assert [s is None for s in found["swapped"]] == [False] + [True] * 5
         assert found["side"] == [8, 8, 4, 4, 2, 2]
         assert "gate" not in found
+        assert "exchanged" in found
     else:  # neighbours in a group of layers with the same width
         swappable = [s is not None for s in found["swapped"]]
         ends = [i for i, p in enumerate(places) if p + 1 not in places]
         assert [i for i, flag in enumerate(swappable) if not flag] == ends
         assert len(found["gate"]) == 13
+
+
+def test_several_lesions_by_hand(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All blocks that halve no image, and all pairs of one shape, without choice."""
+    monkeypatch.setattr(measures, "NUMBERS", (1, 8))
+    model, settings = LESIONED[0]
+    settings = settings | {"depth": 20}
+    found = measures.lesions(digits, seed=1, model=model, epochs=1, **settings)
+    network, feed = fitted(digits, 1, model, settings)
+    chain = measures.chain_of_blocks(network)
+    original = list(chain)
+    assert found["numbers"] == [1, 8]
+    assert found["last"][0] == found["removed"][-1]
+    halving = [i for i, side in enumerate(found["side"]) if i in (3, 6)]
+    for place in set(range(9)) - set(halving):
+        chain[place] = measures.bypass(original[place])
+    score = measures.compact(training.evaluate(network, feed)[1])
+    assert found["last"][1] == found["any"][1] == score
+    for place, block in enumerate(original):
+        chain[place] = block
+    free = [p for p in range(9) if p not in halving]
+    means = [found["removed"][p] for p in free]
+    assert min(means) <= found["any"][0] <= max(means)
+    # Exchanges: 3 pairs of the first stage, one in each other; any one of them.
+    scores = []
+    for a, b in ((0, 1), (0, 2), (1, 2), (4, 5), (7, 8)):
+        chain[a], chain[b] = original[b], original[a]
+        scores.append(training.evaluate(network, feed)[1])
+        chain[a], chain[b] = original[a], original[b]
+    assert min(scores) - 1e-4 <= found["exchanged"][0] <= max(scores) + 1e-4
+    again = measures.lesions(digits, seed=1, model=model, epochs=1, **settings)
+    assert again == found
+
+
+def test_blocks_of_different_shapes_are_not_exchanged(digits: Dataset) -> None:
+    model, settings = LESIONED[3]
+    found = measures.lesions(digits, seed=1, model=model, epochs=1, **settings)
+    assert "exchanged" not in found
+    assert len(found["last"]) == len(found["any"]) == 3
 
 
 def test_gates_are_the_sigmoid_of_their_bias(digits: Dataset) -> None:
@@ -588,7 +631,7 @@ def test_matrix_of_a_dense_network_by_hand() -> None:
             for source, part in enumerate(sources):
                 part.fill_(10.0 * target + source)
             conv.weight.mul_(signs)
-    first, *_, last = measures.weight_matrices(network)
+    first, *_, last = measures.matrices(network, measures.mean_size)
     for source in range(4):
         for target in range(4):
             expected = None if source > target else 10 * target + source
@@ -597,13 +640,38 @@ def test_matrix_of_a_dense_network_by_hand() -> None:
     assert last[-1][-1] == pytest.approx(head[:, -growths[-1] :].mean().item())
 
 
-@pytest.mark.parametrize("function", [*SMALL, "lesions"])
+def test_what_a_dense_network_needs_by_hand(digits: Dataset) -> None:
+    """Zeros in the weights by which one layer reads another; then as before."""
+    model, settings = SMALL["dense_weights"]
+    found = measures.dense_weights(digits, seed=1, model=model, epochs=1, **settings)
+    untrained = measures.build(digits, 1, model, **settings)
+    initial = measures.matrices(untrained, measures.mean_size)
+    assert found["initial"] == measures.compact(initial)
+    network, _ = fitted(digits, 1, model, settings)
+    trained = measures.matrices(network, measures.mean_size)
+    assert found["blocks"] == measures.compact(trained)
+    recipe = measures.recipe_for(digits, 1)
+    part = digits.validation
+    some = Split(part.images[: measures.PROBE], part.labels[: measures.PROBE])
+    feed = Feed(some, digits, recipe, torch.device("cpu"))
+    whole = training.evaluate(network, feed)[0]
+    layers = [m for m in network.features if hasattr(m, "branch")]
+    conv = next(m for m in layers[1].branch.modules() if isinstance(m, nn.Conv2d))
+    with torch.no_grad():
+        conv.weight[:, :3] = 0  # the second layer no longer reads the block's input
+    rise = training.evaluate(network, feed)[0] - whole
+    assert found["needed"][0][0][1] == measures.compact(rise)
+
+
+@pytest.mark.parametrize("function", [*SMALL, "lesions", "training_rate"])
 def test_divergence_is_said(
     digits: Dataset, function: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wild = COMMON.but(lr=1e30, clip_grad_norm=None, schedule="constant")
     monkeypatch.setattr(measures, "COMMON", wild)
     model, settings = SMALL.get(function, LESIONED[4])
+    if function == "training_rate":
+        settings = settings | {"batches": 2}
     measure = getattr(measures, function)
     found = measure(digits, seed=0, model=model, epochs=1, **settings)
     assert found == {"status": "diverged"}
@@ -717,6 +785,21 @@ def test_the_best_of_several(others: Numbers, verdict: str) -> None:
     assert only(results, "Two 3x3") == [verdict]
 
 
+def test_convolved_paths_are_compared() -> None:
+    labels = ["mean with a convolution", "sum with a convolution", "no join"]
+    runs = dict(zip(labels, [(60.0,), (60.1,), (58.0,)], strict=True))
+    found = only(pretended(runs, "joins"), "Two convolved", "The mean of two")
+    assert found == ["held", "held"]
+
+
+def test_cost_of_paths_is_said() -> None:
+    runs = {"1 x 13d": (50.0,), "8 x 4d": (60.0,)}
+    row = reports.remarks(pretended(runs, "cardinality")).set_index("remark")
+    row = row.filter(like="Many narrow", axis=0).iloc[0]
+    assert row.measured.endswith("million multiply-adds")
+    assert row.verdict == "held"
+
+
 def test_equality_holds_in_a_tie() -> None:
     labels = ["sum with the identity", "mean with the identity"]
     for mean, verdict in ((60.1, "held"), (50.0, "did not hold")):
@@ -797,9 +880,17 @@ def lesion_values(lost: float, gate: bool = False) -> dict[str, Any]:
         "removed": [0.6 - lost, 0.6 - 3 * lost],
         "swapped": [0.6 - lost, None],
         "keeps_shape": [True, True],
-        "side": [32, 16],
+        "side": [32, 32],
+        "numbers": [2, 4],
+        "last": [0.6 - lost, 0.6 - 2 * lost],
+        "any": [0.6 - 2 * lost, 0.6 - 4 * lost],
+        "exchanged": [0.595, 0.5],
     }
     return values | ({"gate": [0.2, 0.3]} if gate else {})
+
+
+def without(values: dict[str, Any], name: str) -> dict[str, Any]:
+    return {k: v for k, v in values.items() if k != name}
 
 
 def lesion_results() -> Results:
@@ -807,12 +898,42 @@ def lesion_results() -> Results:
         {
             "ResNet": [lesion_values(0.05)],
             "stochastic depth": [lesion_values(0.02)],
-            "PyramidNet": [lesion_values(0.05)],
-            "Highway": [lesion_values(0.01, gate=True)],
+            "PyramidNet": [without(lesion_values(0.05), "exchanged")],
+            "Highway": [lesion_values(0.011, gate=True)],
             "plain network": [lesion_values(0.2)],
         },
         "lesion_study",
     )
+
+
+def test_a_block_that_halves_the_image_is_not_counted() -> None:
+    values = lesion_values(0.05) | {"side": [32, 16], "removed": [0.5, 0.1]}
+    results = measured({"ResNet": [values], "plain network": [values]}, "lesion_study")
+    row = reports.remarks(results).set_index("remark").filter(like="Residual n", axis=0)
+    assert row.iloc[0].measured.startswith("ResNet: 20.00 %, against")
+
+
+@pytest.mark.parametrize(
+    ("lost", "verdict"),
+    [
+        ((0.2, 0.3, 0.4), "held"),
+        ((0.2, 0.9, 1.6), "a tie"),
+        ((1.2, 1.3, 1.4), "did not hold"),
+        ((), "not run yet"),
+    ],
+)
+def test_hardly_is_less_than_a_point(lost: Numbers, verdict: str) -> None:
+    found = reports.hardly("r", "b", pd.Series(lost, dtype=float))
+    assert found.verdict == verdict
+
+
+def test_chance_of_a_verdict_is_that_of_comparisons() -> None:
+    samples = np.random.RandomState(0).normal(size=(2000, 2, 3))
+    found = [reports.compare(*map(pd.Series, pair)) != "a tie" for pair in samples]
+    chance = reports.chance_of_a_verdict(3)
+    assert chance == pytest.approx(np.mean(found), abs=0.03)
+    assert 0.15 < chance < 0.25
+    assert reports.chance_of_a_verdict(5) < chance
 
 
 def test_lesions_are_compared() -> None:
@@ -823,6 +944,19 @@ def test_lesions_are_compared() -> None:
         "Py",
     )
     assert only(lesion_results(), *starts) == ["held", "held", "held", "a tie"]
+    table = reports.remarks(lesion_results()).set_index("remark")
+    first = table.filter(like="PyramidNets suffer", axis=0).iloc[0]
+    # Of 60 - 10 points above chance, on average (5 + 15) / 2 are lost.
+    assert "PyramidNet: 20.00 %, against ResNet: 20.00 % (a tie)" in first.measured
+    found = table.filter(like=": hardly changed", axis=0)
+    three = ["did not hold", "did not hold", "held"]
+    assert found.verdict.tolist() == [*three, *three]
+    assert found.measured.tolist()[:2] == ["lost: 1.10 points", "lost: 2.20 points"]
+    together = reports.together_frame(lesion_results())
+    assert len(together) == 5 * 3 * 3 - 3
+    ends = together[(together.network == "Highway") & (together.way == "any")]
+    assert ends.number.tolist() == [0, 2, 4]
+    assert ends.accuracy.tolist() == pytest.approx([60, 57.8, 55.6])
     frame = reports.lesion_frame(lesion_results())
     plain = frame[frame.network == "plain network"]
     assert plain.removed.tolist() == pytest.approx([20, 60])
@@ -860,7 +994,9 @@ def test_columns_are_compared() -> None:
 
 def dense_values() -> dict[str, Any]:
     matrix = [[1.0, 2.0, 3.0, 9.0], [None, 4.0, 5.0, 9.0], [None, None, 6.0, 9.0]]
-    return {"status": "finished", "blocks": [[*matrix, [None, None, None, 9.0]]]}
+    blocks = [[*matrix, [None, None, None, 9.0]]]
+    ones = [[[None if v is None else 1.0 for v in row] for row in blocks[0]]]
+    return {"status": "finished", "blocks": blocks, "initial": ones, "needed": blocks}
 
 
 def test_share_of_the_farthest_source() -> None:
@@ -870,16 +1006,18 @@ def test_share_of_the_farthest_source() -> None:
     table = reports.remarks(results).set_index("remark")
     row = table.filter(like="Layers of a dense", axis=0).iloc[0]
     assert row.verdict == "measured"
-    assert row.measured.endswith("50.00 %")
+    assert "before: 100.00 %; after training: 50.00 %" in row.measured
+    assert row.measured.endswith("farthest source: 2.500 nats; the nearest: 5.000 nats")
     assert "1 measured" not in reports.report_remarks(results)
 
 
 def slope_values() -> dict[str, Any]:
     return {
         "status": "finished",
-        "mean": [0.5, 0.1, 0.2, 0.1],
-        "spread": [0.1] * 4,
-        "before_pooling": [True, False, True, False],
+        "mean": [0.5, 0.1, 0.2, 0.1, 0.9],
+        "spread": [0.1] * 5,
+        "before_pooling": [True, False, True, False, True],
+        "convolutional": [True, True, True, True, False],
     }
 
 
@@ -891,7 +1029,10 @@ SLOPES = [
 def test_slopes_are_compared() -> None:
     results = measured({"PReLU-net": [slope_values()]}, "slopes")
     assert only(results, *SLOPES) == ["held", "held"]
-    flat = slope_values() | {"mean": [0.1, 0.1, 0.2, 0.5]}
+    row = reports.remarks(results).set_index("remark").loc[SLOPES[1] + " pooling"]
+    # The only stage with both is the second; linear layers and the first do not count.
+    assert row.measured == "before pooling: 0.200; others of the same stages: 0.100"
+    flat = slope_values() | {"mean": [0.1, 0.2, 0.1, 0.5, 0.0]}
     results = measured({"PReLU-net": [flat]}, "slopes")
     assert only(results, *SLOPES) == ["did not hold", "did not hold"]
 
@@ -912,6 +1053,7 @@ def drawings(results: Results) -> Iterator[Figure]:
     yield plots.slopes(reports.slope_frame(results))
     yield plots.gates(reports.lesion_frame(results))
     yield plots.lesions(reports.lesion_frame(results), NETWORKS)
+    yield plots.lesions_together(reports.together_frame(results), NETWORKS)
     yield plots.residual_weights(
         reports.alpha_frame(results),
         reports.share_frame(results),
@@ -952,17 +1094,22 @@ def test_figures_show_the_records() -> None:
     for figure in figures:
         assert "not run yet" not in texts(figure)
         figure.canvas.draw()
-    slopes, gates, lesions, weights, columns, dense = figures
+    slopes, gates, lesions, together, weights, columns, dense = figures
     lines = [line.get_ydata() for line in slopes.axes[0].lines]
-    assert list(lines[1]) == pytest.approx([0.5, 0.1, 0.2, 0.1])  # after the dots
+    assert list(lines[1]) == pytest.approx([0.5, 0.1, 0.2, 0.1, 0.9])  # after the dots
     assert sum(list(line.get_xdata()) == [1.5, 1.5] for line in slopes.axes[0].lines)
     assert list(gates.axes[0].lines[-1].get_ydata()) == [0.2, 0.3]
     bars = [bar.get_height() for bar in lesions.axes[-1].patches]
     assert bars == pytest.approx([20, 60])
+    shown = [list(line.get_ydata()) for line in together.axes[2].lines]
+    assert shown[-1] == pytest.approx([60, 59.5, 50])
     assert list(weights.axes[0].lines[1].get_ydata()) == [0.1, -0.2, 0.3]
     dots = [line.get_ydata() for line in columns.axes[2].lines]
     assert [float(d[0]) for d in dots] == pytest.approx([30, 50])
-    shown = dense.axes[0].images[0].get_array()
+    ratio = dense.axes[0].images[0].get_array()
+    assert isinstance(ratio, np.ma.MaskedArray)
+    assert ratio[0, 1] == 2
+    shown = dense.axes[1].images[0].get_array()
     assert isinstance(shown, np.ma.MaskedArray)
     assert shown[0, 3] == 9
     assert shown.mask[3, 0]

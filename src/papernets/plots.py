@@ -900,6 +900,37 @@ def lesions(frame: pd.DataFrame, networks: Sequence[str]) -> Figure:
     return figure
 
 
+@styled
+def lesions_together(frame: pd.DataFrame, networks: Sequence[str]) -> Figure:
+    """Accuracy without several blocks at once, or with several pairs exchanged.
+
+    Args:
+        frame: as `together_frame` gives it; lines are means over seeds.
+        networks: a colour each, in this order.
+    """
+    titles = {
+        "last": "the last ones removed",
+        "any": "any ones removed",
+        "exchanged": "pairs exchanged",
+    }
+    figure, axes = grid(len(titles), height=2.6)
+    shades = colours(list(networks))
+    for axis, (way, title) in zip(axes[0], titles.items(), strict=True):
+        axis.set(title=title, xlabel="number")
+        axis.sharey(axes[0, 0])
+        part = frame[frame.way == way]
+        if part.empty:
+            not_run(axis)
+        for network in networks:
+            rows = part[part.network == network]
+            if len(rows):
+                mean_line(axis, rows.number, rows.accuracy, shades[network], network)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0, 0].set_ylabel("validation accuracy (%)")
+    legend_below(figure, axes[0])
+    return figure
+
+
 def legend_below(figure: Figure, axes: Iterable[Axes]) -> None:
     """One legend for axes of which some may be empty."""
     found: dict[str, Any] = {}
@@ -991,26 +1022,33 @@ def column_accuracies(frame: pd.DataFrame, conditions: Sequence[str]) -> Figure:
 
 
 @styled
-def dense_weights(matrices: Sequence[np.ndarray]) -> Figure:
-    """Mean size of weights by source (rows) and target, one map per dense block.
+def dense_weights(maps: Mapping[str, Sequence[np.ndarray]]) -> Figure:
+    """What every layer of a dense block (columns) has from its sources (rows).
 
     Args:
-        matrices: as `dense_matrices` gives them; each map has its own brightest colour.
+        maps: as `dense_matrices` gives them, a row of maps each, one per dense block;
+            each map has its own brightest colour.
     """
-    figure, axes = grid(max(1, len(matrices)), height=2.3)
-    if not matrices:
+    titles = {
+        "weights": "weights, after training over before",
+        "need": "rise of the loss without them (nats)",
+    }
+    blocks = max((len(row) for row in maps.values()), default=1)
+    figure, axes = grid(blocks, max(1, len(maps)), height=2.5)
+    if not maps:
         not_run(axes[0, 0])
         return figure
-    for number, (axis, matrix) in enumerate(zip(axes[0], matrices, strict=True), 1):
-        size = len(matrix)
-        axis.grid(visible=False)
-        image = axis.imshow(matrix, vmin=0)
-        axis.set(title=f"block {number}", xlabel="read by layer")
-        every = max(1, size // 6)
-        axis.set_yticks(range(0, size, every), ["input", *range(1, size)][::every])
-        targets = [*map(str, range(1, size)), "next"]
-        shown = [*range(0, size - 2, every), size - 1]  # the last name needs room
-        axis.set_xticks(shown, [targets[i] for i in shown])
-        figure.colorbar(image, ax=axis, shrink=0.6, location="bottom")
-    axes[0, 0].set_ylabel("source")
+    for row, (name, matrices) in zip(axes, maps.items(), strict=True):
+        for number, (axis, matrix) in enumerate(zip(row, matrices, strict=True), 1):
+            size = len(matrix)
+            axis.grid(visible=False)
+            image = axis.imshow(matrix, vmin=0)
+            axis.set(title=f"block {number}", xlabel="read by layer")
+            every = max(1, size // 6)
+            axis.set_yticks(range(0, size, every), ["input", *range(1, size)][::every])
+            targets = [*map(str, range(1, size)), "next"]
+            shown = [*range(0, size - 2, every), size - 1]  # the last name needs room
+            axis.set_xticks(shown, [targets[i] for i in shown])
+            figure.colorbar(image, ax=axis, shrink=0.6, location="bottom")
+        row[0].set_ylabel(f"{titles[name]}\n\nsource")
     return figure

@@ -9,11 +9,13 @@ the other values are missing. Lists over layers begin next to the image.
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -130,6 +132,8 @@ def training_rate(
     network = build(data, seed, model, **settings)
     small = replace(data, train=some, validation=few, test=few)
     result = fit(network, small, recipe, seed=seed, progress=False)
+    if result.status == "diverged":
+        return {"status": result.status}
     rates = result.curves["images_per_second"][1:]
     return {"status": result.status, "images_per_second": max(rates)}
 
@@ -144,31 +148,31 @@ def prelu_slopes(
 
     Returns:
         `accuracy`; lists over the PReLUs: `mean` and `spread` (standard deviation) of
-        the slopes over channels, `before_pooling`: whether a max-pooling follows.
+        the slopes over channels, `before_pooling`: whether a max-pooling follows,
+        `convolutional`: whether it follows a convolution.
     """
     network = build(data, seed, model, **settings)
     result = fit(network, data, recipe_for(data, epochs), seed=seed)
     if result.status == "diverged":
         return {"status": result.status}
     modules = [m for m in network.modules() if not list(m.children())]
-    pairs = list(zip(modules, [*modules[1:], None], strict=True))
+    places = [i for i, m in enumerate(modules) if isinstance(m, nn.PReLU)]
     slopes = [m.weight.detach() for m in modules if isinstance(m, nn.PReLU)]
     return {
         "status": result.status,
         "accuracy": compact(result.curves["validation_accuracy"][-1]),
         "mean": compact([s.mean().item() for s in slopes]),
         "spread": compact([s.std(correction=0).item() for s in slopes]),
-        "before_pooling": [
-            isinstance(following, nn.MaxPool2d)
-            for module, following in pairs
-            if isinstance(module, nn.PReLU)
-        ],
+        "before_pooling": [isinstance(modules[i + 1], nn.MaxPool2d) for i in places],
+        "convolutional": [isinstance(modules[i - 1], nn.Conv2d) for i in places],
     }
 
 
 # --- Lesions ------------------------------------------------------------------------
 
 BLOCKS = (BasicBlock, PyramidBlock, OrderedBlock, HighwayLayer)
+NUMBERS = (2, 4, 8)  # of blocks that are removed together, and of exchanges
+DRAWS = 3  # choices of blocks, of which the mean is taken
 
 
 def bypass(block: nn.Module) -> nn.Module:
@@ -206,19 +210,23 @@ def replaced(chain: nn.Sequential, places: Mapping[int, nn.Module]) -> Iterator[
 def lesions(
     data: Dataset, *, seed: int, model: str, epochs: int, **settings: Any
 ) -> Values:
-    """Accuracy after the removal of a block, and after the exchange of two neighbours.
+    """Accuracy after the removal of blocks, and after exchanges of blocks.
 
     A removed block is replaced by its shortcut, a highway layer by its input; a block
-    of the plain network, by the shortcut that its residual twin has. Two blocks next
-    to each other are exchanged if both keep the shape (A. Veit, M. Wilber, S. Belongie,
-    "Residual Networks Behave Like Ensembles of Relatively Shallow Networks", 2016).
+    of the plain network, by the shortcut that its residual twin has. Two blocks are
+    exchanged if both keep the same shape (A. Veit, M. Wilber, S. Belongie, "Residual
+    Networks Behave Like Ensembles of Relatively Shallow Networks", 2016).
 
     Returns:
         `accuracy` of the whole network. Lists over its blocks: `removed`, accuracy
         without the block; `side`, height of its output in pixels; `keeps_shape`;
         `swapped`, accuracy with the block and the next one exchanged, None where they
         cannot be; of highway layers also `gate`, the mean of the transform gate over
-        channels, positions and `PROBE` images.
+        channels, positions and `PROBE` images. `numbers`, and a list over them each:
+        accuracy without the `last` so many blocks; without so many of `any` place, and
+        with so many pairs `exchanged` one after the other, means over `DRAWS` draws.
+        Blocks that halve the image are not removed together with others. `exchanged`
+        is missing if no two blocks have the same shape.
     """
     recipe = recipe_for(data, epochs)
     network = build(data, seed, model, **settings)
@@ -230,17 +238,42 @@ def lesions(
     with torch.no_grad(), seen({i: chain[i] for i in places}) as passed:
         network.eval()(probe(data, recipe))
     keeps = {i: x.shape == y.shape for i, (x, y) in passed.items()}
+
+    def accuracy(changes: Mapping[int, nn.Module]) -> float:
+        with replaced(chain, changes):
+            return evaluate(network, feed)[1]
+
     removed: list[float] = []
     swapped: list[float | None] = []
     for place in places:
-        with replaced(chain, {place: bypass(chain[place])}):
-            removed.append(evaluate(network, feed)[1])
+        removed.append(accuracy({place: bypass(chain[place])}))
         other = place + 1
         if not (keeps[place] and keeps.get(other, False)):
             swapped.append(None)
             continue
-        with replaced(chain, {place: chain[other], other: chain[place]}):
-            swapped.append(evaluate(network, feed)[1])
+        swapped.append(accuracy({place: chain[other], other: chain[place]}))
+
+    free = [i for i, (x, y) in passed.items() if x.shape[-1] == y.shape[-1]]
+    alike = [
+        (a, b)
+        for a, b in combinations([i for i in free if keeps[i]], 2)
+        if passed[a][1].shape == passed[b][1].shape
+    ]
+    random = np.random.default_rng([seed, len(places)])
+
+    def without(chosen: Sequence[int]) -> float:
+        return accuracy({i: bypass(chain[i]) for i in chosen})
+
+    def exchanged(pairs: Sequence[tuple[int, int]]) -> float:
+        order = {i: chain[i] for i in places}
+        for a, b in pairs:
+            order[a], order[b] = order[b], order[a]
+        return accuracy(order)
+
+    def drawn(score: Callable[[Any], float], choices: Sequence[Any], n: int) -> float:
+        draws = (random.permutation(len(choices))[:n] for _ in range(DRAWS))
+        return float(np.mean([score([choices[i] for i in draw]) for draw in draws]))
+
     values = {
         "status": result.status,
         "accuracy": compact(evaluate(network, feed)[1]),
@@ -248,7 +281,12 @@ def lesions(
         "swapped": compact(swapped),
         "keeps_shape": [keeps[i] for i in places],
         "side": [passed[i][1].shape[-1] for i in places],
+        "numbers": list(NUMBERS),
+        "last": compact([without(free[-n:]) for n in NUMBERS]),
+        "any": compact([drawn(without, free, n) for n in NUMBERS]),
     }
+    if alike:
+        values["exchanged"] = compact([drawn(exchanged, alike, n) for n in NUMBERS])
     if any(isinstance(chain[i], HighwayLayer) for i in places):
         values["gate"] = compact(gates(network, probe(data, recipe)))
     return values
@@ -386,26 +424,55 @@ def dense_weights(
     """Mean size of the weights by which a layer reads the layers before it.
 
     Returns:
-        `accuracy`; `blocks`: for every dense block a matrix, a list over sources of
-        lists over targets. Source 0 is the block's input, source i its i-th layer.
-        Target j is its j-th layer, counted from 1, and the last target what follows the
-        block, the transition or the classifier. None where the source does not come
-        before the target. (Figure 5 of the paper.)
+        `accuracy`; three lists over the dense blocks of matrices, lists over sources of
+        lists over targets: `blocks`, the mean size of the weights (figure 5 of the
+        paper); `initial`, the same before training; `needed`, by how many nats the
+        cross-entropy of `PROBE` validation images rises if these weights are zero.
+        Source 0 is the block's input, source i its i-th layer. Target j is its j-th
+        layer, counted from 1, and the last target what follows the block, the
+        transition or the classifier. None where the source does not come before the
+        target.
     """
+    recipe = recipe_for(data, epochs)
     network = build(data, seed, model, **settings)
     assert isinstance(network, DenseNet)
-    result = fit(network, data, recipe_for(data, epochs), seed=seed)
+    initial = matrices(network, mean_size)
+    result = fit(network, data, recipe, seed=seed)
     if result.status == "diverged":
         return {"status": result.status}
+    some = Split(data.validation.images[:PROBE], data.validation.labels[:PROBE])
+    feed = Feed(some, data, recipe, CPU)
+    whole = evaluate(network, feed)[0]
+
+    def need(weights: Tensor) -> float:
+        kept = weights.clone()
+        weights.zero_()
+        loss = evaluate(network, feed)[0]
+        weights.copy_(kept)
+        return loss - whole
+
     return {
         "status": result.status,
         "accuracy": compact(result.curves["validation_accuracy"][-1]),
-        "blocks": compact(weight_matrices(network)),
+        "blocks": compact(matrices(network, mean_size)),
+        "initial": compact(initial),
+        "needed": compact(matrices(network, need)),
     }
 
 
-def weight_matrices(network: DenseNet) -> list[list[list[float | None]]]:
-    """See `dense_weights`."""
+def mean_size(weights: Tensor) -> float:
+    return weights.abs().mean().item()
+
+
+def matrices(
+    network: DenseNet, value: Callable[[Tensor], float]
+) -> list[list[list[float | None]]]:
+    """A number of the weights by which a target reads a source; see `dense_weights`.
+
+    Args:
+        network: its dense blocks are looked at in turn.
+        value: of a view of these weights, (channels of the target, of the source, ...).
+    """
     blocks: list[list[nn.Module]] = [[]]  # layers, then what follows
     for module in [*network.features, network.classifier]:
         if isinstance(module, DenseLayer):
@@ -413,20 +480,21 @@ def weight_matrices(network: DenseNet) -> list[list[list[float | None]]]:
         elif isinstance(module, nn.Conv2d | nn.Linear):
             blocks[-1].append(module)
             blocks.append([])
-    return [weight_matrix(block) for block in blocks if block]
+    return [matrix(block, value) for block in blocks if block]
 
 
-def weight_matrix(readers: list[nn.Module]) -> list[list[float | None]]:
-    """Mean size of weights, [source][target]; each reader has read one source more."""
+def matrix(
+    readers: list[nn.Module], value: Callable[[Tensor], float]
+) -> list[list[float | None]]:
+    """[source][target]; each reader has read one source more."""
     weights = []
     for reader in readers:
         layers = [m for m in reader.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
         weights.append(layers[0].weight.detach())  # the first one reads all sources
     ends = [w.shape[1] for w in weights]  # of the channels of source i, all before it
     widths = [b - a for a, b in zip([0, *ends], ends, strict=False)]
-    matrix: list[list[float | None]] = [[None] * len(weights) for _ in weights]
+    found: list[list[float | None]] = [[None] * len(weights) for _ in weights]
     for target, weight in enumerate(weights):
-        parts = weight.abs().split(widths[: target + 1], dim=1)
-        for source, part in enumerate(parts):
-            matrix[source][target] = part.mean().item()
-    return matrix
+        for source, part in enumerate(weight.split(widths[: target + 1], dim=1)):
+            found[source][target] = value(part)
+    return found

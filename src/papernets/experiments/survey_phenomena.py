@@ -135,7 +135,8 @@ def slopes() -> Measurements:
 
 
 LESIONED: dict[str, tuple[str, dict[str, Setting]]] = {
-    "ResNet": ("resnet20", DEEP),
+    # With the shortcuts of the next one: both average where the image is halved.
+    "ResNet": ("stochastic_depth110", DEEP | {"survival": 1.0}),
     "stochastic depth": ("stochastic_depth110", DEEP),
     "PyramidNet": (
         "pyramidnet110_a270",
@@ -254,7 +255,7 @@ def cardinality() -> Study:
 
 
 def dense() -> Measurements:
-    """Which of the earlier layers does a layer of a dense block read?"""
+    """Which of the earlier layers does a layer of a dense block read, and need?"""
     size: dict[str, Setting] = {"depth": 22, "growth": 3, "stem": 6}
     return {"DenseNet": measured("dense_weights", "densenet40_k12", **size)}
 

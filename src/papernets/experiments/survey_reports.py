@@ -15,10 +15,12 @@ import pandas as pd
 
 from papernets import records
 from papernets.experiments import AnyStudy, Results, Study, compare, mean_and_std
+from papernets.experiments.campaign import multiply_adds
 from papernets.experiments.survey_phenomena import (
     BLOCKS,
     FORMS,
     LESIONED,
+    SEEDS,
     WAY_LABELS,
     alphas,
     block_orders,
@@ -42,6 +44,7 @@ NOT_RUN, DIVERGED, MEASURED = "not run yet", "diverged", "measured"
 ARTICLE, ASKED = "the article", "asked, not said"
 CHANCE = 10.0  # percent, what a run that diverged counts as
 SYMMETRIC = 2.0  # standard deviations of a sum whose terms have random signs
+HARDLY = 1.0  # points: a network that loses less hardly changes
 
 
 @dataclass(frozen=True)
@@ -223,11 +226,20 @@ def of_convs(results: Results) -> list[Finding]:
 
 def of_joins(results: Results) -> list[Finding]:
     joined = accuracies(results, joins())
+    mean, convolved = "mean with the identity", "mean with a convolution"
     return [
         equal(
             "A join by the mean is essentially a residual",
-            *(ARTICLE, joined, "mean with the identity", "sum with the identity"),
-        )
+            *(ARTICLE, joined, mean, "sum with the identity"),
+        ),
+        equal(
+            "Two convolved paths may be joined by the mean or by the sum",
+            *(ASKED, joined, convolved, "sum with a convolution"),
+        ),
+        judged(
+            "The mean of two convolved paths is better than one path alone",
+            *(ASKED, joined, convolved, ["no join"]),
+        ),
     ]
 
 
@@ -247,14 +259,18 @@ def of_widening(results: Results) -> list[Finding]:
 
 
 def of_cardinality(results: Results) -> list[Finding]:
-    paths = accuracies(results, cardinality())
+    study = cardinality()
+    paths = accuracies(results, study)
     one, *_, most = paths
-    return [
-        judged(
-            "Many narrow paths are better than one wide one of as many parameters",
-            *("paper of row 23", paths, most, [one]),
-        )
-    ]
+    found = judged(
+        "Many narrow paths are better than one wide one of as many parameters",
+        *("paper of row 23", paths, most, [one]),
+    )
+    if found.verdict != NOT_RUN:
+        costs = [multiply_adds(study[label][0]) / 1e6 for label in (most, one)]
+        cost = "; {:.1f} against {:.1f} million multiply-adds".format(*costs)
+        found = replace(found, measured=found.measured + cost)
+    return [found]
 
 
 def of_survival(results: Results) -> list[Finding]:
@@ -394,7 +410,7 @@ def of_xception(results: Results) -> list[Finding]:
             *(ARTICLE, through, with_them, [without]),
         ),
         judged(
-            "Residuals make Xception more accurate in the end",
+            "Residuals make Xception more accurate at the last of few epochs",
             *(ASKED, last, with_them, [without]),
         ),
     ]
@@ -403,12 +419,17 @@ def of_xception(results: Results) -> list[Finding]:
 def of_lesions(results: Results) -> list[Finding]:
     table = finished(results, lesion_study())
 
-    def loss(row: pd.Series) -> float:
-        return 100 * (row.accuracy - float(np.mean(row.removed)))
+    def share(row: pd.Series) -> float:
+        """Percent of the accuracy above chance, lost with a block that halves none."""
+        sides = row.side
+        free = [i for i, side in enumerate(sides) if side == sides[max(0, i - 1)]]
+        left = 100 * float(np.mean([row.removed[i] for i in free]))
+        whole = 100 * row.accuracy
+        return 100 * (whole - left) / (whole - CHANCE)
 
-    losses = {label: per_seed(table, label, loss) for label in LESIONED}
+    losses = {label: per_seed(table, label, share) for label in LESIONED}
     resnet, stochastic, pyramid, highway, plain = LESIONED
-    return [
+    found = [
         judged(text, by, losses, one, [other], fewer=True)
         for text, by, one, other in (
             (
@@ -430,12 +451,46 @@ def of_lesions(results: Results) -> list[Finding]:
         )
     ]
 
+    def lost(way: str) -> Callable[[pd.Series], float]:
+        return lambda row: 100 * (row.accuracy - row[way][0])
+
+    for network in (highway, resnet):
+        found += [
+            hardly(f"{network}: {text}", ARTICLE, per_seed(table, network, lost(way)))
+            for way, text in (
+                ("last", "hardly changed without its last two layers or blocks"),
+                ("any", "hardly changed without two of any place"),
+                ("exchanged", "hardly changed if two pairs are exchanged"),
+            )
+        ]
+    return found
+
+
+def hardly(remark: str, by: str, lost: pd.Series) -> Finding:
+    """Whether fewer than `HARDLY` points are lost, by more or less than the spread."""
+    if lost.empty:
+        return Finding(remark, by, NOT_RUN, NOT_RUN)
+    distance = HARDLY - lost.mean()
+    verdict = HELD if distance > 0 else FAILED
+    if abs(distance) <= np.nan_to_num(lost.std()):
+        verdict = TIE
+    return Finding(remark, by, said({"lost": lost}, unit="points"), verdict)
+
 
 def of_slopes(results: Results) -> list[Finding]:
     table = slope_frame(results)
+    table = table[table.convolutional.astype(bool)]
+    # A stage is what lies between two poolings; its neighbours are in it.
+    flags = table.before_pooling.astype(int)
+    stage = flags.groupby(table.seed).cumsum() - flags
+    by_stage = [table.seed, stage]
+    mixed = table.before_pooling.groupby(by_stage).transform("nunique") == 2
     groups = {
-        name: table[table.before_pooling == flag].groupby("seed")["mean"].mean()
-        for name, flag in (("before pooling", True), ("elsewhere", False))
+        name: part.groupby("seed")["mean"].mean()
+        for name, part in (
+            ("before pooling", table[mixed & (flags == 1)]),
+            ("others of the same stages", table[mixed & (flags == 0)]),
+        )
     }
     ends: dict[str, pd.Series] = {"first third": empty(), "last third": empty()}
     if len(table):
@@ -448,7 +503,7 @@ def of_slopes(results: Results) -> list[Finding]:
         ),
         larger(
             "Slopes of PReLU are larger before a pooling",
-            *(ARTICLE, groups, "before pooling", "elsewhere"),
+            *(ARTICLE, groups, "before pooling", "others of the same stages"),
         ),
     ]
 
@@ -461,19 +516,46 @@ def of_dense(results: Results) -> list[Finding]:
     table = finished(results, dense())
     if table.empty:
         return [Finding(remark, by, NOT_RUN, NOT_RUN)]
-    shares = per_seed(table, next(iter(dense())), lambda row: far_share(row.blocks))
-    text = said({"mean weight of the farthest source over that of the nearest": shares})
+    condition = next(iter(dense()))
+
+    def mean_of(value: Callable[[pd.Series], float]) -> pd.Series:
+        return per_seed(table, condition, value)
+
+    weights = {
+        "before": mean_of(lambda row: far_share(row.initial)),
+        "after training": mean_of(lambda row: far_share(row.blocks)),
+    }
+    needs = {
+        "the farthest source": mean_of(lambda row: far_and_near(row.needed)[0]),
+        "the nearest": mean_of(lambda row: far_and_near(row.needed)[1]),
+    }
+    text = (
+        f"mean weight of the farthest source over that of the nearest, {said(weights)}"
+        f"; rise of the loss without {said(needs, unit='nats', digits=3)}"
+    )
     return [Finding(remark, by, text, MEASURED)]
 
 
-def far_share(blocks: Sequence[Sequence[Sequence[float | None]]]) -> float:
-    """Percent; over all layers of dense blocks that have two sources or more."""
+Matrices = Sequence[Sequence[Sequence[float | None]]]
+
+
+def far_and_near(blocks: Matrices) -> tuple[float, float]:
+    """Means of what belongs to the farthest and to the nearest source of a layer.
+
+    Over all layers of dense blocks that have two sources or more.
+    """
     far, near = [], []
     for matrix in np.array(blocks, float):
         inner = matrix[:-1, :-1]  # what follows the block is no layer of it
         far += list(inner[0, 1:])
         near += list(inner.diagonal()[1:])
-    return float(100 * np.mean(far) / np.mean(near))
+    return float(np.mean(far)), float(np.mean(near))
+
+
+def far_share(blocks: Matrices) -> float:
+    """The farthest in percent of the nearest; see `far_and_near`."""
+    far, near = far_and_near(blocks)
+    return 100 * far / near
 
 
 JUDGES: tuple[
@@ -521,7 +603,20 @@ def report_remarks(results: Results) -> str:
         for verdict, words in counts.items()
         if (number := int((judged_ones == verdict).sum()))
     ]
-    return f"Of {len(judged_ones)} remarks {enumeration(texts)}."
+    chance = 100 * chance_of_a_verdict(SEEDS)
+    return (
+        f"Of {len(judged_ones)} remarks {enumeration(texts)}. Two conditions that do "
+        f"not differ get a verdict in {chance:.0f} % of comparisons of "
+        f"{SEEDS} seeds (simulated, normal spread)."
+    )
+
+
+def chance_of_a_verdict(seeds: int, draws: int = 100_000) -> float:
+    """How often `compare` finds a difference between two samples of one normal."""
+    samples = np.random.default_rng(0).standard_normal((2, draws, seeds))
+    one, other = samples.mean(-1)
+    spread = samples.std(-1, ddof=1).max(0)
+    return float((np.abs(one - other) >= spread).mean())
 
 
 def enumeration(texts: Sequence[str]) -> str:
@@ -541,14 +636,13 @@ def frame(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> pd.Da
 def slope_frame(results: Results) -> pd.DataFrame:
     """One row per seed and PReLU, counted from 1; `spread` is that over channels."""
     table = finished(results, slopes())
+    names = ("mean", "spread", "before_pooling", "convolutional")
     rows = [
-        {"seed": r.seed, "layer": i, "mean": m, "spread": s, "before_pooling": p}
+        {"seed": r.seed, "layer": i, **dict(zip(names, values, strict=True))}
         for _, r in table.iterrows()
-        for i, (m, s, p) in enumerate(
-            zip(r["mean"], r.spread, r.before_pooling, strict=True), 1
-        )
+        for i, values in enumerate(zip(*(r[n] for n in names), strict=True), 1)
     ]
-    return frame(("seed", "layer", "mean", "spread", "before_pooling"), rows)
+    return frame(("seed", "layer", *names), rows)
 
 
 def lesion_frame(results: Results) -> pd.DataFrame:
@@ -580,6 +674,24 @@ def lesion_frame(results: Results) -> pd.DataFrame:
             )
     names = ("network", "seed", "block", "side", "removed", "swapped", "gate")
     return frame(names, rows)
+
+
+def together_frame(results: Results) -> pd.DataFrame:
+    """One row per network, seed, `way` and `number` of blocks: accuracy in percent.
+
+    Ways are "last", "any" and "exchanged"; see `survey_measures.lesions`.
+    """
+    table = finished(results, lesion_study())
+    rows = [
+        {"network": r.condition, "seed": r.seed, "way": way, "number": n, "accuracy": a}
+        for _, r in table.iterrows()
+        for way in ("last", "any", "exchanged")
+        if isinstance(r.get(way), list)
+        for n, a in zip(
+            [0, *r.numbers], 100 * np.array([r.accuracy, *r[way]]), strict=True
+        )
+    ]
+    return frame(("network", "seed", "way", "number", "accuracy"), rows)
 
 
 def alpha_frame(results: Results) -> pd.DataFrame:
@@ -623,10 +735,20 @@ def column_frame(results: Results) -> pd.DataFrame:
     return frame(("condition", "seed", "form", "averages", "accuracy"), rows)
 
 
-def dense_matrices(results: Results) -> list[np.ndarray]:
-    """Of every dense block (source, target), means over seeds; NaN where none reads."""
-    found = [row.blocks for _, row in finished(results, dense()).iterrows()]
-    return [
-        np.mean([np.array(blocks[i], float) for blocks in found], axis=0)
-        for i in range(len(found[0]) if found else 0)
-    ]
+def dense_matrices(results: Results) -> dict[str, list[np.ndarray]]:
+    """Of every dense block (source, target), means over seeds; NaN where none reads.
+
+    Returns:
+        "weights": sizes after training over those before it; "need": nats by which the
+        loss rises without these weights. Empty without records.
+    """
+    table = finished(results, dense())
+    if table.empty:
+        return {}
+
+    def means(name: str) -> list[np.ndarray]:
+        of_seeds = [[np.array(block, float) for block in row] for row in table[name]]
+        return [np.mean(blocks, axis=0) for blocks in zip(*of_seeds, strict=True)]
+
+    pairs = zip(means("blocks"), means("initial"), strict=True)
+    return {"weights": [end / start for end, start in pairs], "need": means("needed")}
