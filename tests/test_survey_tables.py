@@ -145,6 +145,9 @@ def test_sentences(results: Results) -> None:
     assert "3 of 26 networks are trained, 0 of them with one seed" in text
     assert "*wrn28_10*, *resnet110*" in text
     assert "22.0 points" in text
+    first = Results({k: r for k, r in results.records.items() if r.task.seed == 0})
+    text = survey_tables.report_standing(first)
+    assert "3 of 26 networks are trained, each with one seed. " in text
     assert "added 1.00 points on average" in survey_tables.report_flattery(results)
 
 

@@ -387,10 +387,13 @@ def report_standing(results: Results) -> str:
     tied = table[(table.better == 0)]
     names = ", ".join(f"*{name}*" for name in tied.model)
     single = int((table.seeds == 1).sum())
+    seeds = f"{single} of them with one seed"
+    if single == len(table):
+        seeds = "each with one seed"
     failed = table[table["mean"] < 2 * CHANCE]
     lines = [
-        f"{len(table)} of {len(SIZES)} networks are trained, {single} of them with one "
-        f"seed. The highest mean is that of *{first.model}*, {first.accuracy} %; "
+        f"{len(table)} of {len(SIZES)} networks are trained, {seeds}. "
+        f"The highest mean is that of *{first.model}*, {first.accuracy} %; "
         + (
             "no other network is tied with it."
             if len(tied) == 1
