@@ -127,8 +127,9 @@ def column_style(texts: Iterable[str]) -> str:
 
 SCATTER = Template("""\
 <figure id="$name" style="margin: 0">
-<svg viewBox="0 0 720 400" role="img" aria-label="$label"
- style="background: white; max-width: 100%; height: auto; font: 13px sans-serif">
+<div style="overflow-x: auto" tabindex="0" role="region" aria-label="$label">
+<svg viewBox="0 0 720 400" role="img" aria-label="$label" style="background: white;
+ display: block; min-width: 34rem; max-width: 45rem; font: 13px sans-serif">
 <path d="M60 20V350H700" fill="none" stroke="#222222"/>
 <g fill="#222222">$heights<g class="ticks">$ticks</g></g>
 <polyline class="front" fill="none" stroke="#D55E00" stroke-width="1.5"
@@ -140,6 +141,7 @@ $points
 <text x="16" y="185" transform="rotate(-90 16 185)" text-anchor="middle"
  fill="#222222">$y</text>
 </svg>
+</div>
 <figcaption>
 <label hidden>Horizontal axis <select>$options</select></label>
 <output aria-live="polite">The line is the Pareto front.</output>
@@ -168,6 +170,7 @@ $points
       const right = layout.places[i] > 560;
       text.setAttribute("text-anchor", right ? "end" : "start");
       text.setAttribute("x", right ? -7 : 7);
+      text.setAttribute("y", layout.names[i]);
       label(point, false);
     });
     figure.querySelector(".front").setAttribute("points", layout.front);
@@ -179,7 +182,10 @@ $points
     point.setAttribute("role", "img");
     point.setAttribute("aria-label", point.querySelector("title").textContent);
     point.addEventListener("mouseenter", () => label(point, true));
-    point.addEventListener("focus", () => label(point, true));
+    point.addEventListener("focus", () => {
+      point.scrollIntoView({block: "nearest", inline: "nearest"});
+      label(point, true);
+    });
     point.addEventListener("mouseleave", () => label(point, false));
     point.addEventListener("blur", () => label(point, false));
   });
@@ -190,7 +196,9 @@ $points
 })();
 </script>
 """)
-LEFT, RIGHT, TOP, BOTTOM = 75, 690, 30, 340  # of the points, in units of the drawing
+LEFT, RIGHT, TOP, BOTTOM = 75, 690, 30, 325  # of the points, in units of the drawing
+LINE, LONG_NAME = 16, 180  # height and length of a name, likewise
+HIDDEN = ' style="visibility: hidden"'
 
 
 def scatter(
@@ -238,8 +246,8 @@ def scatter(
             f"<title>{html.escape(said)}</title>"
             f'<path d="M0 {bar[0]}V{bar[1]}" pointer-events="none"/>'
             f'<circle cx="0" cy="{tops[i]}" r="4"/>'
-            f'<text x="7" y="{tops[i] - 6}" stroke="none" fill="#222222" '
-            f'pointer-events="none">'
+            f'<text x="7" y="{first["names"][i]}" stroke="none" fill="#222222" '
+            f'pointer-events="none"{"" if first["on_front"][i] else HIDDEN}>'
             f"{html.escape(str(row.model))}</text></g>"
         )
     return SCATTER.substitute(
@@ -258,7 +266,7 @@ def scatter(
 
 def number(value: float) -> str:
     """ "2016", "0.25", "1,234,567": separators where a number is no year."""
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:g}"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
 def layout(x: pd.Series, y: pd.Series, tops: Sequence[float]) -> dict[str, Any]:
@@ -287,9 +295,15 @@ def layout(x: pd.Series, y: pd.Series, tops: Sequence[float]) -> dict[str, Any]:
     corners = [f"{places[i]},{tops[i]}" for i in order]
     steps = [f"{places[b]},{tops[a]}" for a, b in pairwise(order)]
     between = [p for pair in zip_longest(corners, steps) for p in pair if p]
+    # A name stands below its point where the next one on the front has its name above.
+    names = [top - 6 for top in tops]
+    for a, b in pairwise(order):
+        if tops[a] - tops[b] < LINE and places[b] - places[a] < LONG_NAME:
+            names[a] = tops[a] + LINE
     return {
         "places": places,
         "on_front": [i in order for i in range(len(places))],
+        "names": [round(height, 1) for height in names],
         "front": " ".join(between),
         "ticks": ticks,
     }

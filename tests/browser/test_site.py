@@ -7,6 +7,7 @@ installed, or the one that the environment variable CHROMIUM names; none is down
 import gzip
 from collections.abc import Callable, Iterator
 from importlib.resources import files
+from itertools import combinations
 from statistics import mean
 from typing import Any
 from urllib.parse import urldefrag
@@ -355,6 +356,56 @@ def test_a_heat_map_without_javascript(browser: Browser, address: str) -> None:
     assert page.locator(f"{RATES} output").inner_text() == "Epoch 10"
     assert not page.locator(f"{RATES} input").is_visible()
     context.close()
+
+
+SURVEY = "notebooks/model_survey.html"
+SCATTER = "#survey-scatter"
+TEXTS = """texts => texts.map((text) => {
+  const box = text.getBoundingClientRect();
+  return [text.textContent, box.left, box.right, box.top, box.bottom];
+})"""
+
+
+def names_shown(page: Page) -> list[tuple[str, float, float, float, float]]:
+    """Names at points of the scatter that are visible, and their edges in pixels."""
+    shown = page.locator(f"{SCATTER} g.point text:visible")
+    return [tuple(name) for name in shown.evaluate_all(TEXTS)]
+
+
+def test_names_in_the_scatter_do_not_overlap(page: Page, address: str) -> None:
+    """On every axis."""
+    page.goto(address + SURVEY, wait_until="networkidle")
+    select = page.locator(f"{SCATTER} select")
+    options = select.locator("option").all_inner_texts()
+    assert "parameters" in options
+    fronts = set()
+    for option in options:
+        select.select_option(option)
+        names = names_shown(page)
+        fronts.add(tuple(name for name, *_ in names))
+        for a, b in combinations(names, 2):
+            apart = a[2] <= b[1] or b[2] <= a[1] or a[4] <= b[3] or b[4] <= a[3]
+            assert apart, (option, a[0], b[0])
+        assert min(bottom - top for *_, top, bottom in names) > 9  # pixels
+    assert len(fronts) > 1
+    assert page.evaluate(
+        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    )
+
+
+def test_every_point_of_the_scatter_is_reached(page: Page, address: str) -> None:
+    page.goto(address + SURVEY, wait_until="networkidle")
+    points = page.locator(f"{SCATTER} g.point")
+    page.locator(f"{SCATTER} [role=region]").focus()
+    width = page.evaluate("document.documentElement.clientWidth")
+    for i in range(points.count()):
+        page.keyboard.press("Tab")
+        assert points.nth(i).evaluate("point => point === document.activeElement")
+        said = page.locator(f"{SCATTER} output").inner_text()
+        assert said == points.nth(i).get_attribute("aria-label")
+        circle = points.nth(i).locator("circle").bounding_box()
+        assert circle
+        assert 0 <= circle["x"] <= width - circle["width"]
 
 
 def test_a_picture_without_javascript(browser: Browser, address: str) -> None:
