@@ -510,7 +510,8 @@ def test_several_lesions_by_hand(
     original = list(chain)
     assert found["numbers"] == [1, 8]
     assert found["last"][0] == found["removed"][-1]
-    halving = [i for i, side in enumerate(found["side"]) if i in (3, 6)]
+    assert found["side"] == [8] * 3 + [4] * 3 + [2] * 3
+    halving = [3, 6]
     for place in set(range(9)) - set(halving):
         chain[place] = measures.bypass(original[place])
     score = measures.compact(training.evaluate(network, feed)[1])
@@ -908,9 +909,11 @@ def lesion_results() -> Results:
 
 def test_a_block_that_halves_the_image_is_not_counted() -> None:
     values = lesion_values(0.05) | {"side": [32, 16], "removed": [0.5, 0.1]}
-    results = measured({"ResNet": [values], "plain network": [values]}, "lesion_study")
-    row = reports.remarks(results).set_index("remark").filter(like="Residual n", axis=0)
-    assert row.iloc[0].measured.startswith("ResNet: 20.00 %, against")
+    halves = values | {"keeps_shape": [True, False]}  # else a pooling lies between
+    runs = {"ResNet": [halves], "plain network": [values]}
+    table = reports.remarks(measured(runs, "lesion_study")).set_index("remark")
+    row = table.filter(like="Residual networks", axis=0).iloc[0]
+    assert row.measured.startswith("ResNet: 20.00 %, against plain network: 60.00 %")
 
 
 @pytest.mark.parametrize(

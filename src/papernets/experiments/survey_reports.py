@@ -421,8 +421,11 @@ def of_lesions(results: Results) -> list[Finding]:
 
     def share(row: pd.Series) -> float:
         """Percent of the accuracy above chance, lost with a block that halves none."""
-        sides = row.side
-        free = [i for i, side in enumerate(sides) if side == sides[max(0, i - 1)]]
+        before = [row.side[0], *row.side]  # a pooling may lie between two layers
+        blocks = zip(row.keeps_shape, row.side, before, strict=False)
+        free = [
+            i for i, (keeps, out, ahead) in enumerate(blocks) if keeps or out == ahead
+        ]
         left = 100 * float(np.mean([row.removed[i] for i in free]))
         whole = 100 * row.accuracy
         return 100 * (whole - left) / (whole - CHANCE)
