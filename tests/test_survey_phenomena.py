@@ -1035,6 +1035,19 @@ def test_slopes_are_compared() -> None:
     row = reports.remarks(results).set_index("remark").loc[SLOPES[1] + " pooling"]
     # The only stage with both is the second; linear layers and the first do not count.
     assert row.measured == "before pooling: 0.200; others of the same stages: 0.100"
+    # Six of convolutions: two in each third, and a seventh of a linear layer.
+    six = {
+        "mean": [0.7, 0.1, 0.3, 0.3, 0.2, 0.4, 0.9],
+        "spread": [0.1] * 7,
+        "before_pooling": [False] * 7,
+        "convolutional": [True] * 6 + [False],
+    }
+    results = measured({"PReLU-net": [slope_values() | six]}, "slopes")
+    row = reports.remarks(results).set_index("remark").loc[SLOPES[0] + " layers"]
+    assert row.measured == (
+        "first third: 0.400; last third: 0.300; "
+        "first third without the first of all: 0.100"
+    )
     flat = slope_values() | {"mean": [0.1, 0.2, 0.1, 0.5, 0.0]}
     results = measured({"PReLU-net": [flat]}, "slopes")
     assert only(results, *SLOPES) == ["did not hold", "did not hold"]

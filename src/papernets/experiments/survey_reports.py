@@ -483,6 +483,9 @@ def hardly(remark: str, by: str, lost: pd.Series) -> Finding:
 def of_slopes(results: Results) -> list[Finding]:
     table = slope_frame(results)
     table = table[table.convolutional.astype(bool)]
+    place = table.groupby("seed").cumcount() + 1
+    count = table.groupby("seed")["mean"].transform("size")
+    third = (count // 3).clip(lower=1)
     # A stage is what lies between two poolings; its neighbours are in it.
     flags = table.before_pooling.astype(int)
     stage = flags.groupby(table.seed).cumsum() - flags
@@ -495,10 +498,14 @@ def of_slopes(results: Results) -> list[Finding]:
             ("others of the same stages", table[mixed & (flags == 0)]),
         )
     }
-    ends: dict[str, pd.Series] = {"first third": empty(), "last third": empty()}
-    if len(table):
-        pairs = table.groupby("seed")["mean"].apply(lambda means: thirds(list(means)))
-        ends = {name: pairs.str[i].astype(float) for i, name in enumerate(ends)}
+    ends = {
+        name: table[part].groupby("seed")["mean"].mean()
+        for name, part in (
+            ("first third", place <= third),
+            ("last third", place > count - third),
+            ("first third without the first of all", place.between(2, third)),
+        )
+    }
     return [
         larger(
             "Slopes of PReLU are larger in the first layers",
