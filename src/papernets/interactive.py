@@ -161,6 +161,33 @@ $points
       figure.querySelector("output").textContent = said;
     }
   };
+  // Each name on the front in turn takes the first place where it meets none before
+  // it: above or below its point, to the right or left. One without is seen on demand.
+  const apart = (layout) => {
+    const taken = [];
+    const named = points.filter((point) => point.dataset.front === "true");
+    named.sort((a, b) => layout.places[points.indexOf(b)] -
+      layout.places[points.indexOf(a)]);
+    for (const point of named) {
+      const text = point.querySelector("text");
+      const top = Number(point.querySelector("circle").getAttribute("cy"));
+      const first = Number(text.getAttribute("y"));
+      const side = text.getAttribute("text-anchor");
+      const sides = [side, side === "end" ? "start" : "end"];
+      const free = sides.some((anchor) => [first, top - 6, top + $line].some((y) => {
+        text.setAttribute("text-anchor", anchor);
+        text.setAttribute("x", anchor === "end" ? -7 : 7);
+        text.setAttribute("y", y);
+        const box = text.getBoundingClientRect();
+        const meets = taken.some((other) => box.left < other.right &&
+          other.left < box.right && box.top < other.bottom && other.top < box.bottom);
+        if (!meets) taken.push(box);
+        return !meets;
+      }));
+      if (!free) point.dataset.front = "false";
+      label(point, false);
+    }
+  };
   const show = () => {
     const layout = layouts[select.value];
     points.forEach((point, i) => {
@@ -173,6 +200,7 @@ $points
       text.setAttribute("y", layout.names[i]);
       label(point, false);
     });
+    apart(layout);
     figure.querySelector(".front").setAttribute("points", layout.front);
     figure.querySelector(".ticks").innerHTML = layout.ticks;
     figure.querySelector(".x").textContent = select.value;
@@ -261,6 +289,7 @@ def scatter(
         y=html.escape(y),
         options="".join(f"<option>{html.escape(t)}</option>" for t in axes),
         layouts=json.dumps(layouts),
+        line=LINE,
     )
 
 
