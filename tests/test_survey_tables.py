@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_records import made
+from matplotlib.figure import Figure
 from test_records import make
 
+import build
 from papernets import interactive, plots
 from papernets.experiments import Results, survey_tables
 from papernets.experiments.model_survey import equal_compute, full, training_rates
@@ -199,23 +201,55 @@ def test_figures(results: Results) -> None:
     assert [axis.get_title() for axis in shown[:3]] == list(table.model)
 
 
+def names_along_the_front(figure: Figure) -> list[list[str]]:
+    """Of every panel; none lies over another or leaves its panel."""
+    figure.draw_without_rendering()
+    names = []
+    for axis in figure.axes:
+        texts = [text for text in axis.texts if text.get_text()]
+        boxes = [text.get_window_extent() for text in texts]
+        assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+        assert all(axis.bbox.count_contains(box.corners()) == 4 for box in boxes)
+        names.append([text.get_text() for text in texts])
+    return names
+
+
 @pytest.mark.parametrize("higher", [0.05, 2.0, 10.0])
 def test_names_along_the_front_do_not_overlap(higher: float) -> None:
-    names = ["first_network", "second_network", "cheap_and_bad", "costly_and_good"]
     table = pd.DataFrame(
         {
-            "model": names,
+            "model": ["first_network", "second_network", "cheap_and_bad", "costly"],
             "mean": [70.0, 70 + higher, 50.0, 90.0],
             "std": math.nan,
             "cost": [3.0, 3.4, 1.0, 9.0],
         }
     )
-    figure = plots.pareto(table, {"cost": "cost"})
-    figure.draw_without_rendering()
-    labels = [text for text in figure.axes[0].texts if text.get_text()]
-    assert sorted(label.get_text() for label in labels) == sorted(names)
-    boxes = [label.get_window_extent() for label in labels]
-    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    names = names_along_the_front(plots.pareto(table, {"cost": "cost"}))[0]
+    assert sorted(names) == sorted(table.model)
+
+
+def test_names_along_the_measured_fronts() -> None:
+    table = survey_tables.standing(Results.read(build.ROOT / "results/model_survey"))
+    axes = {"seconds": "seconds", "parameters": "parameters", "macs": "macs"}
+    names = names_along_the_front(plots.pareto(table, axes, log=["parameters"]))
+    for shown, column in zip(names, axes.values(), strict=False):
+        best = interactive.front(table[column].astype(float), table["mean"])
+        assert sorted(shown) == sorted(table.model.iloc[best])
+
+
+def test_a_name_without_a_place_is_left_out() -> None:
+    table = pd.DataFrame(
+        {
+            "model": [f"network_with_a_long_name_{i}" for i in range(60)],
+            "mean": [80 + 0.001 * i for i in range(60)],
+            "std": math.nan,
+            "cost": [1 + 0.001 * i for i in range(60)],
+        }
+    )
+    table.loc[60] = ["far", 10.0, math.nan, 900.0]
+    names = names_along_the_front(plots.pareto(table, {"cost": "cost"}))[0]
+    assert 1 <= len(names) < 60
+    assert "network_with_a_long_name_59" in names
 
 
 def test_scatter_has_every_network_and_axis(results: Results) -> None:

@@ -161,24 +161,28 @@ $points
       figure.querySelector("output").textContent = said;
     }
   };
+  const put = (point, anchor, y) => {
+    const text = point.querySelector("text");
+    text.setAttribute("text-anchor", anchor);
+    text.setAttribute("x", anchor === "end" ? -7 : 7);
+    text.setAttribute("y", y);
+    return text;
+  };
+  const sides = (place) => place > 560 ? ["end", "start"] : ["start", "end"];
+  const heights = (point) => {
+    const top = Number(point.querySelector("circle").getAttribute("cy"));
+    return [top - 6, top + 16];
+  };
   // Each name on the front in turn takes the first place where it meets none before
   // it: above or below its point, to the right or left. One without is seen on demand.
   const apart = (layout) => {
     const taken = [];
+    const place = (point) => layout.places[points.indexOf(point)];
     const named = points.filter((point) => point.dataset.front === "true");
-    named.sort((a, b) => layout.places[points.indexOf(b)] -
-      layout.places[points.indexOf(a)]);
+    named.sort((a, b) => place(b) - place(a));
     for (const point of named) {
-      const text = point.querySelector("text");
-      const top = Number(point.querySelector("circle").getAttribute("cy"));
-      const first = Number(text.getAttribute("y"));
-      const side = text.getAttribute("text-anchor");
-      const sides = [side, side === "end" ? "start" : "end"];
-      const free = sides.some((anchor) => [first, top - 6, top + $line].some((y) => {
-        text.setAttribute("text-anchor", anchor);
-        text.setAttribute("x", anchor === "end" ? -7 : 7);
-        text.setAttribute("y", y);
-        const box = text.getBoundingClientRect();
+      const free = sides(place(point)).some((side) => heights(point).some((y) => {
+        const box = put(point, side, y).getBoundingClientRect();
         const meets = taken.some((other) => box.left < other.right &&
           other.left < box.right && box.top < other.bottom && other.top < box.bottom);
         if (!meets) taken.push(box);
@@ -193,11 +197,7 @@ $points
     points.forEach((point, i) => {
       point.setAttribute("transform", "translate(" + layout.places[i] + " 0)");
       point.dataset.front = layout.on_front[i];
-      const text = point.querySelector("text");
-      const right = layout.places[i] > 560;
-      text.setAttribute("text-anchor", right ? "end" : "start");
-      text.setAttribute("x", right ? -7 : 7);
-      text.setAttribute("y", layout.names[i]);
+      put(point, sides(layout.places[i])[0], heights(point)[0]);
       label(point, false);
     });
     apart(layout);
@@ -225,7 +225,6 @@ $points
 </script>
 """)
 LEFT, RIGHT, TOP, BOTTOM = 75, 690, 30, 325  # of the points, in units of the drawing
-LINE, LONG_NAME = 16, 180  # height and length of a name, likewise
 HIDDEN = ' style="visibility: hidden"'
 
 
@@ -274,7 +273,7 @@ def scatter(
             f"<title>{html.escape(said)}</title>"
             f'<path d="M0 {bar[0]}V{bar[1]}" pointer-events="none"/>'
             f'<circle cx="0" cy="{tops[i]}" r="4"/>'
-            f'<text x="7" y="{first["names"][i]}" stroke="none" fill="#222222" '
+            f'<text x="7" y="{tops[i] - 6}" stroke="none" fill="#222222" '
             f'pointer-events="none"{"" if first["on_front"][i] else HIDDEN}>'
             f"{html.escape(str(row.model))}</text></g>"
         )
@@ -289,7 +288,6 @@ def scatter(
         y=html.escape(y),
         options="".join(f"<option>{html.escape(t)}</option>" for t in axes),
         layouts=json.dumps(layouts),
-        line=LINE,
     )
 
 
@@ -324,15 +322,9 @@ def layout(x: pd.Series, y: pd.Series, tops: Sequence[float]) -> dict[str, Any]:
     corners = [f"{places[i]},{tops[i]}" for i in order]
     steps = [f"{places[b]},{tops[a]}" for a, b in pairwise(order)]
     between = [p for pair in zip_longest(corners, steps) for p in pair if p]
-    # A name stands below its point where the next one on the front has its name above.
-    names = [top - 6 for top in tops]
-    for a, b in pairwise(order):
-        if tops[a] - tops[b] < LINE and places[b] - places[a] < LONG_NAME:
-            names[a] = tops[a] + LINE
     return {
         "places": places,
         "on_front": [i in order for i in range(len(places))],
-        "names": [round(height, 1) for height in names],
         "front": " ".join(between),
         "ticks": ticks,
     }

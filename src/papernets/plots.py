@@ -17,7 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.path import Path
+from matplotlib.text import Annotation
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator
+from matplotlib.transforms import Bbox
 
 from papernets.interactive import SCALE, front
 
@@ -726,41 +729,73 @@ def pareto(
             x.iloc[best], y.iloc[best], where="post", color=VERMILION, linewidth=1.2
         )
         axis.set(xlabel=title, xscale="log" if title in log else "linear")
+        axis.margins(x=0.1, y=0.1)  # room for names
         if title not in log and x.max() > 1e6:
             axis.xaxis.set_major_formatter(EngFormatter())
-        label_front(axis, list(table.model.iloc[best]), x.iloc[best], y.iloc[best])
     for axis in axes[:, 0]:
         axis.set(ylabel="test accuracy (%)")
     for axis in axes.flat[len(axes_of) :]:
         axis.set_visible(False)
+    figure.draw_without_rendering()  # names are placed by where the points come to lie
+    for axis, column in zip(axes.flat, axes_of.values(), strict=False):
+        points = table[[column, "mean"]].to_numpy(float)
+        label_front(axis, table.model, points, front(*map(pd.Series, points.T)))
     return figure
 
 
-def label_front(
-    axis: Axes, names: Sequence[str], x: "pd.Series[float]", y: "pd.Series[float]"
-) -> None:
-    """Write names at the points of a front, such that near ones do not overlap.
+# Of a name: left above its point, where no front passes, then the others around it.
+SIDES = ((-1, 1), (1, -1), (1, 1), (-1, -1), (-1, 0), (1, 0), (0, 1), (0, -1))
+DISTANCES = (3, 10, 20)  # points; names that are not beside their point get a line
 
-    A name stands above its point, or below it where the next point is hardly higher,
-    and on the side on which there is room.
+
+def label_front(
+    axis: Axes, names: "pd.Series[str]", points: np.ndarray, order: Sequence[int]
+) -> None:
+    """Write names at the points of a front, such that they do not overlap.
+
+    From the most accurate on, each name takes the place near its point, inside the axes
+    and off other names, where it covers the least of points and front. A name for which
+    there is none is left out.
+
+    Args:
+        axis: as it will be drawn.
+        names: of all points.
+        points: (n, 2), costs and accuracies.
+        order: positions of the front's points.
     """
-    axis.margins(y=0.1)
-    axis.autoscale_view()  # which otherwise waits until the figure is drawn
-    to_axes = axis.transData + axis.transAxes.inverted()
-    places = to_axes.transform(np.column_stack([x, y]))
-    heights = [*places[:, 1], np.inf]
-    for i, name in enumerate(names):
-        below = heights[i + 1] - heights[i] < 0.06
-        left = places[i, 0] > 0.5
-        axis.annotate(
-            name,
-            (x.iloc[i], y.iloc[i]),
-            xytext=(-3 if left else 3, -3 if below else 3),
-            textcoords="offset points",
-            ha="right" if left else "left",
-            va="top" if below else "bottom",
-            fontsize=7,
-        )
+    dots = axis.transData.transform(points)
+    x, y = np.repeat(dots[order], 2, axis=0).T
+    steps = Path(np.column_stack([x[1:], y[:-1]]))
+    taken: list[Bbox] = []
+    for i in reversed(order):
+        places: list[tuple[int, int, int, Annotation, Bbox]] = []
+        for far, (x, y) in product(DISTANCES, SIDES):
+            text = axis.annotate(
+                names.iloc[i],
+                points[i],
+                xytext=(far * x, far * y),
+                textcoords="offset points",
+                ha=("center", "left", "right")[x],
+                va=("center", "bottom", "top")[y],
+                fontsize=7,
+            )
+            text.set_in_layout(False)  # the axes stay where they are
+            box = text.get_window_extent()
+            text.remove()
+            inside = axis.bbox.count_contains(box.corners()) == 4
+            if inside and not any(box.overlaps(other) for other in taken):
+                covered = box.padded(4).count_contains(dots)
+                covered += steps.intersects_bbox(box, filled=False)
+                places.append((covered, len(places), far, text, box))
+        if places:
+            *_, far, text, box = min(places)
+            axis.add_artist(text)
+            taken.append(box)
+            if far > DISTANCES[0]:
+                line = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0}
+                axis.annotate(
+                    "", points[i], text.xyann, "data", "offset points", arrowprops=line
+                )
 
 
 @styled

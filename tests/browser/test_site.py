@@ -5,6 +5,7 @@ installed, or the one that the environment variable CHROMIUM names; none is down
 """
 
 import gzip
+import math
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from itertools import combinations
@@ -12,10 +13,12 @@ from statistics import mean
 from typing import Any
 from urllib.parse import urldefrag
 
+import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page, Response
 
 import build
+from papernets import interactive
 from papernets.experiments import Results, batch_norm
 from papernets.records import RunRecord
 
@@ -391,6 +394,26 @@ def test_names_in_the_scatter_do_not_overlap(page: Page, address: str) -> None:
     assert page.evaluate(
         "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
     )
+
+
+def test_a_name_without_a_place_is_seen_on_demand(page: Page) -> None:
+    networks = pd.DataFrame(
+        {
+            "model": [f"network_{i}" for i in range(20)],
+            "accuracy": "80",
+            "mean": [80 + 0.01 * i for i in range(19)] + [10.0],
+            "std": math.nan,
+            "cost": [100.0 + i for i in range(19)] + [9000.0],
+        }
+    )
+    fields = ({"cost": "cost"}, SCATTER[1:], "networks")
+    page.set_content(interactive.scatter(networks, "accuracy", *fields))
+    shown = [name for name, *_ in names_shown(page)]
+    assert "network_18" in shown  # the most accurate one
+    hidden = [i for i in range(19) if f"network_{i}" not in shown]
+    assert hidden
+    page.locator(f"{SCATTER} g.point").nth(hidden[0]).focus()
+    assert f"network_{hidden[0]}" in [name for name, *_ in names_shown(page)]
 
 
 def test_every_point_of_the_scatter_is_reached(page: Page, address: str) -> None:
