@@ -4,7 +4,7 @@ Functions take the chapter's `Results`. Accuracies are percents; those of the su
 of the papers are copied from their cards, ours come from records.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -42,10 +42,6 @@ NOT_RUN = "not run yet"
 CHANCE = 10.0  # percent
 LIVE_EPOCHS = 10
 
-# Networks whose first run of equal compute is still to come; one is taken off when its
-# record is there, see `require_complete`.
-WAITING = ("resnext29_16x64d",)
-
 
 # --- Whether the records are those of the networks as they are now -------------------
 
@@ -58,44 +54,30 @@ def built(run: Run) -> tuple[int, int]:
     return complexity.count(network), multiply_adds(run)
 
 
-def require_complete(results: Results, waiting: Sequence[str] = ()) -> None:
+def require_complete(results: Results) -> None:
     """See to it that the records can carry the chapter.
 
     Args:
         results: the chapter's records.
-        waiting: networks whose first run of equal compute is still to come.
 
     Raises:
-        RecordError: a network has no record of equal compute and does not wait for it,
-            or has one and is said to wait; a record's parameters or multiply-adds are
-            not those that its network has now; or a network's rate of training was not
-            measured.
-        ValueError: there is no such network.
+        RecordError: a network has no record of equal compute; a record's parameters or
+            multiply-adds are not those that its network has now; or a network's rate of
+            training was not measured.
     """
-    if unknown := set(waiting) - set(SIZES):
-        raise ValueError(
-            f"no network {min(unknown)!r} at equal compute; there are "
-            f"{', '.join(SIZES)}"
-        )
     equal = equal_compute()
     for runs in (*equal.values(), *full().values()):
         for run in runs:
             if run.key in results.records:
                 require_agreement(results.records[run.key])
     for model, runs in equal.items():
-        without = results.missing({model: runs}) == runs
-        if without and model not in waiting:
+        if results.missing({model: runs}) == runs:
             raise RecordError(
                 f"no record of {model} at equal compute, for example "
                 f"{runs[0].file_name}; make it with `papernets survey --plan equal`"
             )
-        if model in waiting and not without:
-            raise RecordError(
-                f"{model} has a record at equal compute; take it off the networks that "
-                "wait for one"
-            )
     for model, rates in training_rates().items():
-        if model not in waiting and results.missing({model: rates}):
+        if results.missing({model: rates}):
             raise RecordError(
                 f"no record of how fast {model} trains; make it with `papernets run "
                 "model_survey --preset paper --study training_rates`"
