@@ -980,10 +980,12 @@ def column_values(forms: list[str], shift: float = 0.0) -> dict[str, Any]:
 
 def column_results() -> Results:
     forms = ["column 1", "column 2", "column 3", "joined"]
+    whole = column_values(forms, -0.1)
+    whole["renewed"][-1] = 0.9
     return measured(
         {
             "drop-path": [column_values(forms)],
-            "no drop-path": [column_values(forms, -0.1)],
+            "no drop-path": [whole],
             "trained alone": [column_values(["column 3"], 0.1)],
         },
         "columns",
@@ -991,8 +993,9 @@ def column_results() -> Results:
 
 
 def test_columns_are_compared() -> None:
-    starts = ("With drop-path", "The deepest", "After drop-path")
-    assert only(column_results(), *starts) == ["held", "a tie", "held"]
+    starts = ("With drop-path", "The deepest", "Drop-path makes", "After drop-path")
+    verdicts = ["held", "a tie", "did not hold", "held"]
+    assert only(column_results(), *starts) == verdicts
 
 
 def dense_values() -> dict[str, Any]:

@@ -363,6 +363,8 @@ def of_columns(results: Results) -> list[Finding]:
         "dropped": f"column 3, {dropped}",
         "whole": f"column 3, {whole}",
         "alone": f"column 3, {alone}",
+        "dropped, joined": f"joined, {dropped}",
+        "whole, joined": f"joined, {whole}",
     }
     for name in names.values():
         groups.setdefault(name, empty())
@@ -375,6 +377,10 @@ def of_columns(results: Results) -> list[Finding]:
         judged(
             "The deepest column gains from drop-path, against training it alone",
             *(ASKED, groups, names["dropped"], [names["alone"]]),
+        ),
+        judged(
+            "Drop-path makes all columns joined more accurate, after few epochs",
+            *(ASKED, groups, names["dropped, joined"], [names["whole, joined"]]),
         ),
         judged(
             "After drop-path, averages of batch normalization must be made anew",
