@@ -872,6 +872,21 @@ def test_weights_of_residuals() -> None:
     positive = alpha_values([0.1, 0.1, 0.1, 0.1, 0.1, 0.1], [0.1] * 6)
     found = only(measured({"all blocks": [positive]}, "alphas"), *starts)
     assert found == ["a tie", "did not hold", "a tie"]
+    both = measured({"all blocks": seeds, "stochastic depth": [positive]}, "alphas")
+    table = verdicts(both)
+    for ending, expected in (
+        ("", ["held", "held", "did not hold"]),
+        (", with stochastic depth", ["a tie", "did not hold", "a tie"]),
+    ):
+        weights, symmetric, shares = (
+            table[remark + ending]
+            for remark in (
+                "Weights alpha of residuals are larger in upper layers",
+                "The weights alpha lie symmetrically around zero",
+                "alpha F(x) itself, against its shortcut, is larger in upper layers",
+            )
+        )
+        assert [weights, symmetric, shares] == expected
 
 
 def lesion_values(lost: float, gate: bool = False) -> dict[str, Any]:

@@ -320,35 +320,46 @@ def asymmetry(values: Sequence[float]) -> float:
     return float(abs(numbers.sum()) / np.sqrt((numbers**2).sum()))
 
 
+FIRST, LAST = "first third of blocks", "last third"
+
+
+def ends(
+    table: pd.DataFrame, condition: str, value: Callable[[pd.Series], Sequence[float]]
+) -> dict[str, pd.Series]:
+    """Mean sizes in the first and in the last third of the blocks, one per seed."""
+    return {
+        FIRST: per_seed(table, condition, lambda row: thirds(value(row))[0]),
+        LAST: per_seed(table, condition, lambda row: thirds(value(row))[1]),
+    }
+
+
 def of_alphas(results: Results) -> list[Finding]:
-    table, by = finished(results, alphas()), ARTICLE
-    condition = next(iter(alphas()))
-    first, last = "first third of blocks", "last third"
-
-    def groups(value: Callable[[pd.Series], Sequence[float]]) -> dict[str, pd.Series]:
-        return {
-            first: per_seed(table, condition, lambda row: thirds(value(row))[0]),
-            last: per_seed(table, condition, lambda row: thirds(value(row))[1]),
-        }
-
-    skewed = per_seed(table, condition, lambda row: asymmetry(row.alpha[-1]))
-    remark = "The weights alpha lie symmetrically around zero"
-    symmetric = Finding(remark, by, NOT_RUN, NOT_RUN)
-    if len(skewed):
-        text = said({"sum over its spread for random signs": skewed}, unit="")
-        verdict = HELD if (skewed < SYMMETRIC).all() else FAILED
-        symmetric = Finding(remark, by, text, verdict)
-    return [
-        larger(
-            "Weights alpha of residuals are larger in upper layers",
-            *(by, groups(lambda row: row.alpha[-1]), last, first),
-        ),
-        symmetric,
-        larger(
-            "alpha F(x) itself is larger in upper layers, against its shortcut",
-            *(ASKED, groups(lambda row: row.share), last, first),
-        ),
-    ]
+    """Of networks trained with all blocks, and of those with stochastic depth."""
+    table, found = finished(results, alphas()), []
+    for condition, ending in zip(
+        alphas(), ("", ", with stochastic depth"), strict=True
+    ):
+        skewed = per_seed(table, condition, lambda row: asymmetry(row.alpha[-1]))
+        remark = f"The weights alpha lie symmetrically around zero{ending}"
+        symmetric = Finding(remark, ARTICLE, NOT_RUN, NOT_RUN)
+        if len(skewed):
+            text = said({"sum over its spread for random signs": skewed}, unit="")
+            verdict = HELD if (skewed < SYMMETRIC).all() else FAILED
+            symmetric = Finding(remark, ARTICLE, text, verdict)
+        weights = ends(table, condition, lambda row: row.alpha[-1])
+        shares = ends(table, condition, lambda row: row.share)
+        upper = f"larger in upper layers{ending}"
+        found += [
+            larger(
+                f"Weights alpha of residuals are {upper}", ARTICLE, weights, LAST, FIRST
+            ),
+            symmetric,
+            larger(
+                f"alpha F(x) itself, against its shortcut, is {upper}",
+                *(ASKED, shares, LAST, FIRST),
+            ),
+        ]
+    return found
 
 
 def of_columns(results: Results) -> list[Finding]:
