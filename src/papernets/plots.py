@@ -721,10 +721,11 @@ def pareto(
         log: titles of logarithmic axes.
     """
     figure, axes = grid(2, -(-len(axes_of) // 2), height=2.6)
+    fronts = {}
     for axis, (title, column) in zip(axes.flat, axes_of.items(), strict=False):
         x, y = table[column].astype(float), table["mean"]
         axis.errorbar(x, y, yerr=table["std"], fmt="o", ms=4, color=BLUE, lw=0.8)
-        best = front(x, y)
+        fronts[column] = best = front(x, y)
         axis.step(
             x.iloc[best], y.iloc[best], where="post", color=VERMILION, linewidth=1.2
         )
@@ -737,9 +738,9 @@ def pareto(
     for axis in axes.flat[len(axes_of) :]:
         axis.set_visible(False)
     figure.draw_without_rendering()  # names are placed by where the points come to lie
-    for axis, column in zip(axes.flat, axes_of.values(), strict=False):
+    for axis, (column, order) in zip(axes.flat, fronts.items(), strict=False):
         points = table[[column, "mean"]].to_numpy(float)
-        label_front(axis, table.model, points, front(*map(pd.Series, points.T)))
+        label_front(axis, table.model, points, order)
     return figure
 
 
@@ -764,38 +765,40 @@ def label_front(
         order: positions of the front's points.
     """
     dots = axis.transData.transform(points)
-    x, y = np.repeat(dots[order], 2, axis=0).T
-    steps = Path(np.column_stack([x[1:], y[:-1]]))
+    corners = np.repeat(dots[order], 2, axis=0)
+    steps = Path(np.column_stack([corners[1:, 0], corners[:-1, 1]]))
     taken: list[Bbox] = []
     for i in reversed(order):
-        places: list[tuple[int, int, int, Annotation, Bbox]] = []
-        for far, (x, y) in product(DISTANCES, SIDES):
-            text = axis.annotate(
-                names.iloc[i],
-                points[i],
-                xytext=(far * x, far * y),
-                textcoords="offset points",
-                ha=("center", "left", "right")[x],
-                va=("center", "bottom", "top")[y],
-                fontsize=7,
-            )
-            text.set_in_layout(False)  # the axes stay where they are
-            box = text.get_window_extent()
-            text.remove()
+        text = axis.annotate(
+            names.iloc[i], points[i], (0, 0), textcoords="offset points", fontsize=7
+        )
+        text.set_in_layout(False)  # the axes stay where they are
+        covered = {}
+        for place in product(DISTANCES, SIDES):
+            box = put(text, *place)
             inside = axis.bbox.count_contains(box.corners()) == 4
             if inside and not any(box.overlaps(other) for other in taken):
-                covered = box.padded(4).count_contains(dots)
-                covered += steps.intersects_bbox(box, filled=False)
-                places.append((covered, len(places), far, text, box))
-        if places:
-            *_, far, text, box = min(places)
-            axis.add_artist(text)
-            taken.append(box)
-            if far > DISTANCES[0]:
-                line = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0}
-                axis.annotate(
-                    "", points[i], text.xyann, "data", "offset points", arrowprops=line
-                )
+                crossed = steps.intersects_bbox(box, filled=False)
+                covered[place] = box.padded(4).count_contains(dots) + crossed
+        if not covered:
+            text.remove()
+            continue
+        best = min(covered, key=covered.__getitem__)
+        taken.append(put(text, *best))
+        if best[0] > DISTANCES[0]:
+            line = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0}
+            axis.annotate(
+                "", points[i], text.xyann, "data", "offset points", arrowprops=line
+            )
+
+
+def put(text: Annotation, far: int, side: tuple[int, int]) -> Bbox:
+    """Move a name to one side of its point; where it lies then, in pixels."""
+    x, y = side
+    text.xyann = (far * x, far * y)
+    text.set(ha={-1: "right", 0: "center", 1: "left"}[x])
+    text.set(va={-1: "top", 0: "center", 1: "bottom"}[y])
+    return text.get_window_extent()
 
 
 @styled

@@ -14,10 +14,12 @@ import numpy as np
 import pandas as pd
 
 from papernets import records
+from papernets.blocks import linear_survival
 from papernets.experiments import AnyStudy, Results, Study, compare, mean_and_std
 from papernets.experiments.campaign import multiply_adds
 from papernets.experiments.survey_phenomena import (
     BLOCKS,
+    EPOCHS,
     FORMS,
     LESIONED,
     SEEDS,
@@ -161,7 +163,8 @@ def larger(
     verdict = HELD if difference > 0 else FAILED
     if abs(difference) <= spread:
         verdict = TIE
-    return Finding(remark, by, said(groups, unit="", digits=3), verdict)
+    text = said({one: a, other: b}, unit="", digits=3)
+    return Finding(remark, by, text, verdict)
 
 
 # --- The remarks --------------------------------------------------------------------
@@ -252,7 +255,7 @@ def of_widening(results: Results) -> list[Finding]:
             *(ARTICLE, ways, before, [after]),
         ),
         judged(
-            "Better still, every layer adds a few",
+            "Better still is to add a few channels in every layer",
             *("paper of row 21", ways, WAY_LABELS["gradual"], [before]),
         ),
     ]
@@ -307,11 +310,17 @@ def of_survival(results: Results) -> list[Finding]:
     ]
 
 
-def thirds(values: Sequence[float]) -> tuple[float, float]:
-    """Means of the absolute values of the first and of the last third."""
+def thirds(values: Sequence[float], halving: bool = True) -> tuple[float, float]:
+    """Means of the absolute values of the first and of the last third.
+
+    Args:
+        values: one per block of three stages.
+        halving: with the block that halves the image, the first of the last stage.
+    """
     sizes = np.abs(np.asarray(values, float))
     third = max(1, len(sizes) // 3)
-    return float(sizes[:third].mean()), float(sizes[-third:].mean())
+    start = len(sizes) - third + (not halving)
+    return float(sizes[:third].mean()), float(sizes[start:].mean())
 
 
 def asymmetry(values: Sequence[float]) -> float:
@@ -320,45 +329,61 @@ def asymmetry(values: Sequence[float]) -> float:
     return float(abs(numbers.sum()) / np.sqrt((numbers**2).sum()))
 
 
+def symmetric(remark: str, by: str, sums: pd.Series) -> Finding:
+    """Whether sums, over their spread for random signs, are small in every seed."""
+    if sums.empty:
+        return Finding(remark, by, NOT_RUN, NOT_RUN)
+    text = said({"|sum| over its spread for random signs": sums}, unit="")
+    return Finding(remark, by, text, HELD if (sums < SYMMETRIC).all() else FAILED)
+
+
+def unscaled(row: pd.Series, name: str) -> list[float]:
+    """Sizes of branches without the survival that multiplies them in evaluation."""
+    values = row[name]
+    return [
+        value / linear_survival(block, len(values), row.survival)
+        for block, value in enumerate(values, 1)
+    ]
+
+
 FIRST, LAST = "first third of blocks", "last third"
 
 
 def ends(
-    table: pd.DataFrame, condition: str, value: Callable[[pd.Series], Sequence[float]]
+    table: pd.DataFrame, label: str, value: Callable[[pd.Series], tuple[float, float]]
 ) -> dict[str, pd.Series]:
-    """Mean sizes in the first and in the last third of the blocks, one per seed."""
+    """A number of the first and of the last third of the blocks, one per seed."""
     return {
-        FIRST: per_seed(table, condition, lambda row: thirds(value(row))[0]),
-        LAST: per_seed(table, condition, lambda row: thirds(value(row))[1]),
+        FIRST: per_seed(table, label, lambda row: value(row)[0]),
+        LAST: per_seed(table, label, lambda row: value(row)[1]),
     }
 
 
 def of_alphas(results: Results) -> list[Finding]:
-    """Of networks trained with all blocks, and of those with stochastic depth."""
+    """Of networks trained with all blocks, and of those with stochastic depth.
+
+    Zeros are half of what passes by a block that halves the image, so these are left
+    out of sizes that are compared with it.
+    """
     table, found = finished(results, alphas()), []
-    for condition, ending in zip(
-        alphas(), ("", ", with stochastic depth"), strict=True
-    ):
-        skewed = per_seed(table, condition, lambda row: asymmetry(row.alpha[-1]))
-        remark = f"The weights alpha lie symmetrically around zero{ending}"
-        symmetric = Finding(remark, ARTICLE, NOT_RUN, NOT_RUN)
-        if len(skewed):
-            text = said({"sum over its spread for random signs": skewed}, unit="")
-            verdict = HELD if (skewed < SYMMETRIC).all() else FAILED
-            symmetric = Finding(remark, ARTICLE, text, verdict)
-        weights = ends(table, condition, lambda row: row.alpha[-1])
-        shares = ends(table, condition, lambda row: row.share)
-        upper = f"larger in upper layers{ending}"
+    for label in alphas():
+        title, upper = f"Weighted residuals, {label}", "larger in upper layers"
+        sizes = ends(table, label, lambda row: thirds(row.alpha[-1]))
+        sums = per_seed(table, label, lambda row: asymmetry(row.alpha[-1]))
         found += [
-            larger(
-                f"Weights alpha of residuals are {upper}", ARTICLE, weights, LAST, FIRST
-            ),
-            symmetric,
-            larger(
-                f"alpha F(x) itself, against its shortcut, is {upper}",
-                *(ASKED, shares, LAST, FIRST),
-            ),
+            larger(f"{title}: |alpha| is {upper}", ARTICLE, sizes, LAST, FIRST),
+            symmetric(f"{title}: alpha lies symmetrically around zero", ARTICLE, sums),
         ]
+        for what, name in (("F(x)", "unweighted"), ("alpha F(x)", "share")):
+
+            def against_shortcut(
+                row: pd.Series, name: str = name
+            ) -> tuple[float, float]:
+                return thirds(unscaled(row, name), halving=False)
+
+            remark = f"{title}: {what}, against its shortcut, is {upper}"
+            groups = ends(table, label, against_shortcut)
+            found.append(larger(remark, ASKED, groups, LAST, FIRST))
     return found
 
 
@@ -382,20 +407,20 @@ def of_columns(results: Results) -> list[Finding]:
     running = joined_by_averages(results, dropped)
     return [
         judged(
-            "With drop-path the deepest column works by itself",
+            "Columns: alone, the deepest is more accurate after drop-path than without",
             *("paper of row 16", groups, names["dropped"], [names["whole"]]),
         ),
         judged(
-            "The deepest column gains from drop-path, against training it alone",
+            "Columns: the deepest is more accurate after drop-path than trained alone",
             *(ASKED, groups, names["dropped"], [names["alone"]]),
         ),
         judged(
-            "Drop-path makes all columns joined more accurate, after few epochs",
+            "Columns: all of them joined are more accurate with drop-path",
             *(ASKED, groups, names["dropped, joined"], [names["whole, joined"]]),
         ),
         judged(
-            "After drop-path, averages of batch normalization must be made anew",
-            *("this book", running, "its own", ["of training"]),
+            "Columns: after drop-path, batch normalization needs averages made anew",
+            *(ASKED, running, "made anew", ["those of training"]),
         ),
     ]
 
@@ -405,8 +430,11 @@ def joined_by_averages(results: Results, condition: str) -> dict[str, pd.Series]
     frame = column_frame(results)
     frame = frame[(frame.condition == condition) & (frame.form == "joined")]
     return {
-        averages: frame.loc[frame.averages == averages, "accuracy"]
-        for averages in ("of training", "its own")
+        name: frame.loc[frame.averages == averages, "accuracy"]
+        for name, averages in (
+            ("those of training", "of training"),
+            ("made anew", "its own"),
+        )
     }
 
 
@@ -419,7 +447,7 @@ def of_xception(results: Results) -> list[Finding]:
         curves = results.curves(study)
         for label in study:
             part = curves[curves.condition == label]
-            means = part.groupby("seed").validation_accuracy.mean()
+            means = part.groupby("seed").test_accuracy.mean()
             through[label] = 100 * means.reset_index(drop=True)
     return [
         judged(
@@ -427,7 +455,7 @@ def of_xception(results: Results) -> list[Finding]:
             *(ARTICLE, through, with_them, [without]),
         ),
         judged(
-            "Residuals make Xception more accurate at the last of few epochs",
+            f"Residuals make Xception more accurate after {EPOCHS} epochs",
             *(ASKED, last, with_them, [without]),
         ),
     ]
@@ -523,10 +551,12 @@ def of_slopes(results: Results) -> list[Finding]:
             ("first third without the first of all", place.between(2, third)),
         )
     }
+    remark = "Slopes of PReLU are larger in the first layers"
     return [
+        larger(remark, ARTICLE, ends, "first third", "last third"),
         larger(
-            "Slopes of PReLU are larger in the first layers",
-            *(ARTICLE, ends, "first third", "last third"),
+            f"{remark}, also without the very first",
+            *(ASKED, ends, "first third without the first of all", "last third"),
         ),
         larger(
             "Slopes of PReLU are larger before a pooling",
@@ -537,7 +567,7 @@ def of_slopes(results: Results) -> list[Finding]:
 
 def of_dense(results: Results) -> list[Finding]:
     remark, by = (
-        "Layers of a dense block read all layers before them",
+        "Layers of a dense block spread their weights over all before them",
         "paper of row 19",
     )
     table = finished(results, dense())
@@ -553,11 +583,11 @@ def of_dense(results: Results) -> list[Finding]:
         "after training": mean_of(lambda row: far_share(row.blocks)),
     }
     needs = {
-        "the farthest source": mean_of(lambda row: far_and_near(row.needed)[0]),
+        "the farthest layer": mean_of(lambda row: far_and_near(row.needed)[0]),
         "the nearest": mean_of(lambda row: far_and_near(row.needed)[1]),
     }
     text = (
-        f"mean weight of the farthest source over that of the nearest, {said(weights)}"
+        f"mean weight of the farthest layer over that of the nearest, {said(weights)}"
         f"; rise of the loss without {said(needs, unit='nats', digits=3)}"
     )
     return [Finding(remark, by, text, MEASURED)]
@@ -567,15 +597,16 @@ Matrices = Sequence[Sequence[Sequence[float | None]]]
 
 
 def far_and_near(blocks: Matrices) -> tuple[float, float]:
-    """Means of what belongs to the farthest and to the nearest source of a layer.
+    """Means of what belongs to the farthest and to the nearest layer that one reads.
 
-    Over all layers of dense blocks that have two sources or more.
+    Over all layers of dense blocks that read two or more. The block's input, which all
+    read, is left out: it has more channels than a layer.
     """
     far, near = [], []
     for matrix in np.array(blocks, float):
         inner = matrix[:-1, :-1]  # what follows the block is no layer of it
-        far += list(inner[0, 1:])
-        near += list(inner.diagonal()[1:])
+        far += list(inner[1, 2:])
+        near += list(inner.diagonal()[2:])
     return float(np.mean(far)), float(np.mean(near))
 
 
@@ -613,8 +644,22 @@ def remarks(results: Results) -> pd.DataFrame:
 
 
 def report_remarks(results: Results) -> str:
-    """How many of the remarks held, in one sentence."""
-    verdicts = remarks(results).verdict
+    """How many of the remarks held, and of those that this book adds."""
+    table = remarks(results)
+    if table.verdict.isin([NOT_RUN, MEASURED]).all():
+        return f"Tests of the remarks: {NOT_RUN}."
+    own = table.by == ASKED
+    chance = 100 * chance_of_a_verdict(SEEDS)
+    return (
+        f"{counted(table[~own], 'remarks of the survey and its papers')}. "
+        f"{counted(table[own], 'that this book adds')}. Two conditions that do not "
+        f"differ get a verdict in {chance:.0f} % of comparisons of {SEEDS} seeds "
+        "(simulated, normal spread)."
+    )
+
+
+def counted(table: pd.DataFrame, what: str) -> str:
+    """ "Of 3 remarks 1 held and 2 were not run yet"."""
     counts = {
         HELD: "held",
         FAILED: "did not",
@@ -622,20 +667,13 @@ def report_remarks(results: Results) -> str:
         DIVERGED: "diverged",
         NOT_RUN: "were not run yet",
     }
-    judged_ones = verdicts[verdicts != MEASURED]
-    if (judged_ones == NOT_RUN).all():
-        return f"Tests of the remarks: {NOT_RUN}."
+    verdicts = table.verdict[table.verdict != MEASURED]
     texts = [
         f"{number} {words}"
         for verdict, words in counts.items()
-        if (number := int((judged_ones == verdict).sum()))
+        if (number := int((verdicts == verdict).sum()))
     ]
-    chance = 100 * chance_of_a_verdict(SEEDS)
-    return (
-        f"Of {len(judged_ones)} remarks {enumeration(texts)}. Two conditions that do "
-        f"not differ get a verdict in {chance:.0f} % of comparisons of "
-        f"{SEEDS} seeds (simulated, normal spread)."
-    )
+    return f"Of {len(verdicts)} {what} {enumeration(texts)}"
 
 
 def chance_of_a_verdict(seeds: int, draws: int = 100_000) -> float:
@@ -739,7 +777,7 @@ def share_frame(results: Results) -> pd.DataFrame:
     rows = [
         {"condition": r.condition, "seed": r.seed, "block": b, "share": share}
         for _, r in table.iterrows()
-        for b, share in enumerate(r.share, 1)
+        for b, share in enumerate(unscaled(r, "share"), 1)
     ]
     return frame(("condition", "seed", "block", "share"), rows)
 
