@@ -213,16 +213,17 @@ def names_along_the_front(figure: Figure) -> list[list[str]]:
 
 @pytest.mark.parametrize("higher", [0.05, 2.0, 10.0])
 def test_names_along_the_front_do_not_overlap(higher: float) -> None:
+    models = ["first_network", "second_network", "cheap_and_bad", "costly_and_good"]
     table = pd.DataFrame(
         {
-            "model": ["first_network", "second_network", "cheap_and_bad", "costly"],
+            "model": models,
             "mean": [70.0, 70 + higher, 50.0, 90.0],
             "std": math.nan,
             "cost": [3.0, 3.4, 1.0, 9.0],
         }
     )
     names = names_along_the_front(plots.pareto(table, {"cost": "cost"}))[0]
-    assert sorted(names) == sorted(table.model)
+    assert sorted(names) == sorted(models)
 
 
 def test_names_along_the_measured_fronts() -> None:
