@@ -749,6 +749,20 @@ def test_without_records_nothing_was_run() -> None:
     assert reports.report_remarks(Results({})) == "Tests of the remarks: not run yet."
 
 
+def test_tables_are_of_runs_that_have_records() -> None:
+    assert reports.comparisons(Results({})) == {}
+    depths = pretended({"16 layers": (60.0, 61.0, 62.0)}, "width_or_depth")
+    slopes = measured({"PReLU-net": [{}]}, "slopes")
+    tables = reports.comparisons(Results(depths.records | slopes.records))
+    (question,) = tables
+    assert re.fullmatch(r"Does width beat depth.*\.", question)
+    assert list(tables[question].test) == [
+        "not run yet",
+        "61.00 ± 1.00",
+        *2 * ["not run yet"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("shallow", "deep", "verdict"),
     [

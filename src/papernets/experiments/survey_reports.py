@@ -9,6 +9,7 @@ yet" in the table, and missing in the frames, of which the figures say the same.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from papernets.experiments.survey_phenomena import (
     FORMS,
     LESIONED,
     SEEDS,
+    STUDIES,
     WAY_LABELS,
     alphas,
     block_orders,
@@ -39,7 +41,7 @@ from papernets.experiments.survey_phenomena import (
     width_or_depth,
     xception_residuals,
 )
-from papernets.records import MeasurementRecord
+from papernets.records import MeasurementRecord, Run
 
 HELD, FAILED, TIE = "held", "did not hold", "a tie"
 NOT_RUN, DIVERGED, MEASURED = "not run yet", "diverged", "measured"
@@ -688,6 +690,26 @@ def enumeration(texts: Sequence[str]) -> str:
     """ "a", "a and b", "a, b and c"."""
     *first, last = texts
     return f"{', '.join(first)} and {last}" if first else last
+
+
+# --- Tables of comparisons ----------------------------------------------------------
+
+
+def comparisons(results: Results) -> dict[str, pd.DataFrame]:
+    """Question and table of every comparison of trained networks that has a record.
+
+    The table is that of `Results.summary`; measurements have figures instead.
+    """
+    return {
+        (study.__doc__ or study.__name__).partition("\n")[0]: results.summary(planned)
+        for study in STUDIES
+        if is_comparison(planned := study()) and results.of(planned)
+    }
+
+
+def is_comparison(study: AnyStudy) -> TypeGuard[Study]:
+    """Whether the study's tasks are runs, not measurements."""
+    return all(isinstance(task, Run) for tasks in study.values() for task in tasks)
 
 
 # --- Frames for figures -------------------------------------------------------------
