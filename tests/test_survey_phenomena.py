@@ -761,6 +761,9 @@ def test_tables_are_of_runs_that_have_records() -> None:
         "61.00 ± 1.00",
         *2 * ["not run yet"],
     ]
+    columns = depths.summary(STUDIES["width_or_depth"]()).columns
+    assert sorted(tables[question]) == sorted(columns)
+    assert tables[question].columns[0] == "test"
 
 
 @pytest.mark.parametrize(

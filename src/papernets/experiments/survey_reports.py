@@ -698,13 +698,21 @@ def enumeration(texts: Sequence[str]) -> str:
 def comparisons(results: Results) -> dict[str, pd.DataFrame]:
     """Question and table of every comparison of trained networks that has a record.
 
-    The table is that of `Results.summary`; measurements have figures instead.
+    The table is that of `Results.summary`, accuracies first, which a narrow screen
+    shows without scrolling; measurements have figures instead.
     """
     return {
-        (study.__doc__ or study.__name__).partition("\n")[0]: results.summary(planned)
+        (study.__doc__ or study.__name__).partition("\n")[0]: accuracies_first(
+            results.summary(planned)
+        )
         for study in STUDIES
         if is_comparison(planned := study()) and results.of(planned)
     }
+
+
+def accuracies_first(summary: pd.DataFrame) -> pd.DataFrame:
+    first = ["test", "validation", "train"]
+    return summary[first + [name for name in summary if name not in first]]
 
 
 def is_comparison(study: AnyStudy) -> TypeGuard[Study]:
