@@ -118,6 +118,9 @@ def test_mean_and_std_of_few_values() -> None:
         ([70.2], [70], "a tie"),
         ([70.4], [70], "0.4 points higher"),
         ([60], [70, 71], "10.5 points lower"),
+        ([70.2], [70, 70.1], "a tie"),
+        ([70, 70.1], [70.2], "a tie"),
+        ([70.5], [70, 70.2], "0.4 points higher"),
     ],
 )
 def test_smaller_differences_than_the_spread_are_ties(

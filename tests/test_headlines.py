@@ -434,4 +434,4 @@ def test_protocol_states_the_data_sets_as_they_are() -> None:
         assert numbers == shown
         compared += 1
     assert compared == 5
-    assert f"under {TIE_OF_SINGLE_SEEDS} points is" in page
+    assert f"a spread of {TIE_OF_SINGLE_SEEDS} points" in page

@@ -141,12 +141,19 @@ def test_records_of_another_architecture_are_refused(
 
 def test_sentences(results: Results) -> None:
     text = survey_tables.report_standing(results)
-    assert "3 of 26 networks are trained, 0 of them with one seed" in text
+    spread = "standard deviations of 0.00 to 2.00 points. "
+    assert f"3 of 26 networks are trained, with {spread}" in text
     assert "*wrn28_10*, *resnet110*" in text
     assert "22.0 points" in text
     first = Results({k: r for k, r in results.records.items() if r.task.seed == 0})
     text = survey_tables.report_standing(first)
-    assert "3 of 26 networks are trained, each with one seed. " in text
+    alone = "with one seed, taken to have a spread of 0.3 points"
+    assert f"3 of 26 networks are trained, each {alone}. " in text
+    nin = equal_compute()["nin"]
+    more = {r.key: results.records[r.key] for r in nin} | first.records
+    text = survey_tables.report_standing(Results(more))
+    known = "standard deviations of 1.00 to 1.00 points. "
+    assert f"2 of them {alone}; the others have {known}" in text
     assert "added 1.00 points on average" in survey_tables.report_flattery(results)
 
 

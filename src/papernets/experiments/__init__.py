@@ -286,11 +286,11 @@ def compare(values: pd.Series, reference: pd.Series) -> str:
         values: one number per seed, in percent; may hold missing ones.
         reference: likewise, of the condition compared with.
 
-    A difference smaller than the larger of the two sample standard deviations is a tie;
-    with single seeds, one under 0.3 points.
+    A difference smaller than the larger of the two sample standard deviations is a tie.
+    That of a single seed, which has none, is taken to be 0.3 points.
     """
-    spread = max(values.std(), reference.std(), key=lambda s: -1 if pd.isna(s) else s)
-    tie = TIE_OF_SINGLE_SEEDS if pd.isna(spread) else spread
+    spreads = values.std(), reference.std()
+    tie = max(TIE_OF_SINGLE_SEEDS if pd.isna(s) else s for s in spreads)
     difference = values.mean() - reference.mean()
     if abs(difference) < tie:
         return "a tie"

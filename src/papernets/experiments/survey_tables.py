@@ -15,6 +15,7 @@ import torch
 from papernets import complexity, models, records, training
 from papernets.data import SOURCES, load
 from papernets.experiments import (
+    TIE_OF_SINGLE_SEEDS,
     Results,
     compare,
     mean_and_std,
@@ -365,9 +366,15 @@ def report_standing(results: Results) -> str:
     tied = table[(table.better == 0)]
     names = ", ".join(f"*{name}*" for name in tied.model)
     single = int((table.seeds == 1).sum())
-    seeds = f"{single} of them with one seed"
+    spread = table["std"].dropna()
+    measured = f"standard deviations of {spread.min():.2f} to {spread.max():.2f} points"
+    assumed = f"with one seed, taken to have a spread of {TIE_OF_SINGLE_SEEDS} points"
     if single == len(table):
-        seeds = "each with one seed"
+        seeds = f"each {assumed}"
+    elif single:
+        seeds = f"{single} of them {assumed}; the others have {measured}"
+    else:
+        seeds = f"with {measured}"
     failed = table[table["mean"] < 2 * CHANCE]
     lines = [
         f"{len(table)} of {len(SIZES)} networks are trained, {seeds}. "
