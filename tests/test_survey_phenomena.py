@@ -779,16 +779,16 @@ def test_tables_are_of_runs_that_have_records() -> None:
 def test_a_comparison_of_two(shallow: Numbers, deep: Numbers, verdict: str) -> None:
     results = pretended({"16 layers": shallow, "40 layers": deep}, "width_or_depth")
     assert only(results, "At equal cost width") == [verdict]
-    row = reports.remarks(results).iloc[0]
+    row = reports.remarks(results).set_index("remark").filter(like="At equal", axis=0)
     if verdict == "held":
-        assert row.measured == (
+        assert row.measured.item() == (
             "16 layers: 61.00 ± 1.00 %, against 40 layers: 58.00 ± 1.00 % "
-            "(3.0 points higher)"
+            "(3.0 points higher); 6 of 12 records so far"
         )
         assert reports.report_remarks(results).startswith("Of ")
         text = reports.report_remarks(results)
         assert " remarks of the survey and its papers 1 held and " in text
-        assert re.search(r"Of \d+ that this book adds \d+ were not run yet\.", text)
+        assert re.search(r"Of \d+ tests of other questions \d+ were not run", text)
 
 
 @pytest.mark.parametrize(
@@ -817,7 +817,7 @@ def test_cost_of_paths_is_said() -> None:
     runs = {"1 x 13d": (50.0,), "8 x 4d": (60.0,)}
     row = reports.remarks(pretended(runs, "cardinality")).set_index("remark")
     row = row.filter(like="Many narrow", axis=0).iloc[0]
-    assert row.measured.endswith("million multiply-adds")
+    assert "million multiply-adds; 2 of 12 records so far" in row.measured
     assert row.verdict == "held"
 
 
@@ -856,15 +856,34 @@ def test_time_is_compared_with_that_of_all_blocks() -> None:
     assert found == ["did not hold", "a tie"]
 
 
-def test_convergence_is_the_mean_over_the_epochs() -> None:
-    runs = {"with residuals": (60.0,), "without residuals": (50.0,)}
-    results = pretended(runs, "xception_residuals")
-    table = reports.remarks(results).set_index("remark")
-    row = table.filter(like="Xception converges", axis=0).iloc[0]
-    assert row.verdict == "held"
-    assert row.measured == (
-        "with residuals: 45.00 %, against without residuals: 37.50 % "
-        "(7.5 points higher)"
+def test_convergence_is_the_epochs_to_what_all_reach() -> None:
+    """The first epoch of the made curves has half of the second's accuracy."""
+    fast, slow = (90.0, 98.0, 120.0), (50.0, 45.0, 55.0)  # all reach 45 %
+    for ours, others, verdict in ((fast, slow, "held"), (slow, fast, "did not hold")):
+        runs = {"with residuals": ours, "without residuals": others}
+        results = pretended(runs, "xception_residuals")
+        table = reports.remarks(results).set_index("remark")
+        row = table.filter(like="Xception needs", axis=0).iloc[0]
+        assert row.verdict == verdict
+        if verdict == "held":
+            assert row.measured == (
+                "without residuals: 2.0 ± 0.0 epochs; with residuals: 1.0 ± 0.0 epochs"
+            )
+
+
+def test_networks_with_and_without_batch_normalization() -> None:
+    accuracies = {"nin": (60.0, 61.0, 62.0), "nin_bn": (70.0,), "googlenet": (60.0,)}
+    study = model_survey.equal_compute()
+    runs = {
+        run.key: make(run, test_accuracy=accuracy / 100)
+        for model, found in accuracies.items()
+        for run, accuracy in zip(study[model], found, strict=False)
+    }
+    table = reports.remarks(Results(runs)).set_index("remark")
+    rows = table.filter(like="with batch normalization", axis=0)
+    assert rows.verdict.tolist() == ["held", "not run yet"]
+    assert rows.measured.iloc[0] == (
+        "nin_bn: 70.00 %, against nin: 61.00 ± 1.00 % (9.0 points higher)"
     )
 
 
@@ -982,7 +1001,7 @@ def test_chance_of_a_verdict_is_that_of_comparisons() -> None:
 def test_lesions_are_compared() -> None:
     starts = (
         "Residual networks",
-        "Highway",
+        "A layer of a Highway",
         "Stochastic depth makes a network suf",
         "Py",
     )
@@ -994,7 +1013,14 @@ def test_lesions_are_compared() -> None:
     found = table.filter(like=": hardly changed", axis=0)
     three = ["did not hold", "did not hold", "held"]
     assert found.verdict.tolist() == [*three, *three]
-    assert found.measured.tolist()[:2] == ["lost: 1.10 points", "lost: 2.20 points"]
+    lost = [text.partition(";")[0] for text in found.measured[:2]]
+    assert lost == ["lost: 1.10 points", "lost: 2.20 points"]
+    said = [reports.ARTICLE, *2 * [reports.ASKED], *3 * [reports.ARTICLE]]
+    assert found.by.tolist() == said
+    found = table.filter(like=": loses more", axis=0)
+    assert found.verdict.tolist() == ["held", "held"]
+    groups = "without the last 8: 2.20 points; without the last two: 1.10 points"
+    assert found.measured.iloc[0].startswith(groups)
     together = reports.together_frame(lesion_results())
     assert len(together) == 5 * 3 * 3 - 3
     ends = together[(together.network == "Highway") & (together.way == "any")]
@@ -1053,7 +1079,7 @@ def test_share_of_the_farthest_source() -> None:
     row = table.filter(like="Layers of a dense", axis=0).iloc[0]
     assert row.verdict == "measured"
     assert "before: 100.00 %; after training: 83.33 %" in row.measured
-    assert row.measured.endswith("farthest layer: 5.000 nats; the nearest: 6.000 nats")
+    assert "farthest layer: 5.000 nats; the nearest: 6.000 nats; 1 of" in row.measured
     assert "1 measured" not in reports.report_remarks(results)
 
 
@@ -1077,7 +1103,9 @@ def test_slopes_are_compared() -> None:
     assert only(results, *SLOPES) == ["held", "held"]
     row = reports.remarks(results).set_index("remark").loc[SLOPES[1] + " pooling"]
     # The only stage with both is the second; linear layers and the first do not count.
-    assert row.measured == "before pooling: 0.200; others of the same stages: 0.100"
+    so_far = "; 1 of 3 records so far"
+    means = "before pooling: 0.200; others of the same stages: 0.100"
+    assert row.measured == means + so_far
     # Six of convolutions: two in each third, and a seventh of a linear layer.
     six = {
         "mean": [0.7, 0.1, 0.3, 0.3, 0.2, 0.4, 0.9],
@@ -1087,7 +1115,7 @@ def test_slopes_are_compared() -> None:
     }
     results = measured({"PReLU-net": [slope_values() | six]}, "slopes")
     row = reports.remarks(results).set_index("remark").loc[SLOPES[0] + " layers"]
-    assert row.measured == "first third: 0.400; last third: 0.300"
+    assert row.measured == "first third: 0.400; last third: 0.300" + so_far
     assert row.verdict == "held"
     remark = SLOPES[0] + " layers, also without the very first"
     row = reports.remarks(results).set_index("remark").loc[remark]
@@ -1099,10 +1127,17 @@ def test_slopes_are_compared() -> None:
 
 
 def test_a_diverged_measurement_is_said() -> None:
-    results = measured({"PReLU-net": [{"status": "diverged"}]}, "slopes")
+    diverged = {"status": "diverged"}
+    results = measured({"PReLU-net": [diverged]}, "slopes")
+    assert only(results, *SLOPES) == ["not run yet", "not run yet"]
+    results = measured({"PReLU-net": 3 * [diverged]}, "slopes")
     assert only(results, *SLOPES) == ["diverged", "diverged"]
-    assert "1 diverged" in reports.report_remarks(results)  # that this book adds
+    assert "1 diverged" in reports.report_remarks(results)  # a question of this book
     assert "2 diverged" in reports.report_remarks(results)
+    two = measured({"PReLU-net": [slope_values(), diverged]}, "slopes")
+    row = reports.remarks(two).set_index("remark").loc[SLOPES[0] + " layers"]
+    note = "1 of the study diverged; 2 of 3 records so far"
+    assert row.measured.endswith(note)
 
 
 # --- Figures ------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from papernets import records
 from papernets.blocks import linear_survival
 from papernets.experiments import AnyStudy, Results, Study, compare, mean_and_std
 from papernets.experiments.campaign import multiply_adds
+from papernets.experiments.model_survey import equal_compute
+from papernets.experiments.survey_measures import NUMBERS
 from papernets.experiments.survey_phenomena import (
     BLOCKS,
     EPOCHS,
@@ -155,7 +157,13 @@ def equal(
 
 
 def larger(
-    remark: str, by: str, groups: Mapping[str, pd.Series], one: str, other: str
+    remark: str,
+    by: str,
+    groups: Mapping[str, pd.Series],
+    one: str,
+    other: str,
+    unit: str = "",
+    digits: int = 3,
 ) -> Finding:
     """Whether numbers that are no percents are larger; ties are those of `compare`."""
     a, b = groups[one], groups[other]
@@ -165,7 +173,7 @@ def larger(
     verdict = HELD if difference > 0 else FAILED
     if abs(difference) <= spread:
         verdict = TIE
-    text = said({one: a, other: b}, unit="", digits=3)
+    text = said({one: a, other: b}, unit=unit, digits=digits)
     return Finding(remark, by, text, verdict)
 
 
@@ -176,17 +184,40 @@ def findings(results: Results) -> list[Finding]:
     """Every remark of the article and its papers that was put to the test."""
     found = []
     for study, judge in JUDGES:
-        diverged = any(
+        planned = study()
+        made = [record for group in results.of(planned).values() for record in group]
+        total = sum(len(tasks) for tasks in planned.values())
+        diverged = sum(
             isinstance(record, MeasurementRecord)
             and record.values["status"] == "diverged"
-            for group in results.of(study()).values()
-            for record in group
+            for record in made
         )
         for finding in judge(results):
-            if finding.verdict == NOT_RUN and diverged:
+            if finding.verdict != NOT_RUN:
+                if diverged:
+                    finding = noted(finding, f"{diverged} of the study diverged")
+                if len(made) < total and study in STUDIES:
+                    finding = noted(finding, f"{len(made)} of {total} records so far")
+            elif diverged and len(made) == total:
                 finding = replace(finding, measured=DIVERGED, verdict=DIVERGED)
             found.append(finding)
     return found
+
+
+def noted(finding: Finding, note: str) -> Finding:
+    return replace(finding, measured=f"{finding.measured}; {note}")
+
+
+def of_norms(results: Results) -> list[Finding]:
+    """Two networks at equal cost without and with batch normalization."""
+    found = accuracies(results, equal_compute())
+    return [
+        judged(
+            f"{title} is more accurate with batch normalization",
+            *(ARTICLE, found, f"{model}_bn", [model]),
+        )
+        for title, model in (("NIN", "nin"), ("GoogLeNet", "googlenet"))
+    ]
 
 
 def of_depth(results: Results) -> list[Finding]:
@@ -205,7 +236,8 @@ def of_orders(results: Results) -> list[Finding]:
     others = [label for label in FORMS if label != full]
     return [
         judged(
-            "No ReLU on a block's output", ARTICLE, orders, without_relu, [original]
+            "No ReLU on a block's output, batch normalization where it was",
+            *(ARTICLE, orders, without_relu, [original]),
         ),
         judged(
             "Blocks of BN-ReLU-conv rather than the original ones",
@@ -295,7 +327,8 @@ def of_survival(results: Results) -> list[Finding]:
             time = {label: empty() for label in rules}
     expected = 100 * mean_survival(BLOCKS, 0.5)
     saving = judged(
-        f"Skipped blocks save training time (linear: {expected:.0f} % of blocks run)",
+        "Skipped blocks save training time (in percent of that with all blocks; "
+        f"{expected:.0f} % of the blocks run)",
         *("paper of row 13", time, linear, [every]),
         fewer=True,
     )
@@ -444,17 +477,20 @@ def of_xception(results: Results) -> list[Finding]:
     study = xception_residuals()
     last = accuracies(results, study)
     with_them, without = study
-    through = {label: empty() for label in study}
+    needed = {label: empty() for label in study}
     if len(finished(results, study)):
         curves = results.curves(study)
-        for label in study:
-            part = curves[curves.condition == label]
-            means = part.groupby("seed").test_accuracy.mean()
-            through[label] = 100 * means.reset_index(drop=True)
+        seeds = [curves.condition, curves.seed]
+        level = curves.test_accuracy.groupby(seeds).max().min()
+        first = curves[curves.test_accuracy >= level].groupby(["condition", "seed"])
+        for (label, _), epoch in first.epoch.min().items():
+            needed[label] = pd.concat([needed[label], pd.Series([float(epoch)])])
     return [
-        judged(
-            "Xception converges faster with residuals (mean over the epochs)",
-            *(ARTICLE, through, with_them, [without]),
+        larger(
+            "Xception needs more epochs without residuals for what all seeds reach",
+            *(ARTICLE, needed, without, with_them),
+            unit="epochs",
+            digits=1,
         ),
         judged(
             f"Residuals make Xception more accurate after {EPOCHS} epochs",
@@ -487,7 +523,7 @@ def of_lesions(results: Results) -> list[Finding]:
                 *("Veit et al. 2016", resnet, plain),
             ),
             (
-                "Highway networks suffer less from a lost layer than plain ones",
+                "A layer of a Highway network is less missed than a plain block",
                 *(ASKED, highway, plain),
             ),
             (
@@ -501,18 +537,31 @@ def of_lesions(results: Results) -> list[Finding]:
         )
     ]
 
-    def lost(way: str) -> Callable[[pd.Series], float]:
-        return lambda row: 100 * (row.accuracy - row[way][0])
+    def lost(network: str, way: str, place: int) -> pd.Series:
+        return per_seed(
+            table, network, lambda row: 100 * (row.accuracy - row[way][place])
+        )
 
-    for network in (highway, resnet):
+    # The survey says of Highway networks only that upper layers may be missing.
+    for network, others in ((highway, ASKED), (resnet, ARTICLE)):
         found += [
-            hardly(f"{network}: {text}", ARTICLE, per_seed(table, network, lost(way)))
-            for way, text in (
-                ("last", "hardly changed without its last two layers or blocks"),
-                ("any", "hardly changed without two of any place"),
-                ("exchanged", "hardly changed if two pairs are exchanged"),
+            hardly(f"{network}: hardly changed {text}", by, lost(network, way, 0))
+            for way, text, by in (
+                ("last", "without its last two layers or blocks", ARTICLE),
+                ("any", "without two of any place", others),
+                ("exchanged", "if two pairs are exchanged", others),
             )
         ]
+        few, many = "without the last two", f"without the last {NUMBERS[-1]}"
+        groups = {few: lost(network, "last", 0), many: lost(network, "last", -1)}
+        found.append(
+            larger(
+                f"{network}: loses more if too many upper layers are removed",
+                *(ARTICLE, groups, many, few),
+                unit="points",
+                digits=2,
+            )
+        )
     return found
 
 
@@ -621,6 +670,7 @@ def far_share(blocks: Matrices) -> float:
 JUDGES: tuple[
     tuple[Callable[[], AnyStudy], Callable[[Results], list[Finding]]], ...
 ] = (
+    (equal_compute, of_norms),
     (width_or_depth, of_depth),
     (block_orders, of_orders),
     (convs_per_block, of_convs),
@@ -653,9 +703,9 @@ def report_remarks(results: Results) -> str:
     own = table.by == ASKED
     chance = 100 * chance_of_a_verdict(SEEDS)
     return (
-        f"{counted(table[~own], 'remarks of the survey and its papers')}. "
-        f"{counted(table[own], 'that this book adds')}. Two conditions that do not "
-        f"differ get a verdict in {chance:.0f} % of comparisons of {SEEDS} seeds "
+        f"{counted(table[~own], 'tests of remarks of the survey and its papers')}. "
+        f"{counted(table[own], 'tests of other questions')}. Two conditions that do "
+        f"not differ get a verdict in {chance:.0f} % of comparisons of {SEEDS} seeds "
         "(simulated, normal spread)."
     )
 
@@ -708,6 +758,20 @@ def comparisons(results: Results) -> dict[str, pd.DataFrame]:
         for study in STUDIES
         if is_comparison(planned := study()) and results.of(planned)
     }
+
+
+def typical_spread(results: Results) -> float:
+    """Median standard deviation of test accuracies, in points, of all comparisons.
+
+    NaN if no condition has two seeds.
+    """
+    studies = [planned for study in STUDIES if is_comparison(planned := study())]
+    spreads = [
+        values.std()
+        for study in studies
+        for values in accuracies(results, study).values()
+    ]
+    return float(pd.Series(spreads, dtype=float).median())
 
 
 def accuracies_first(summary: pd.DataFrame) -> pd.DataFrame:

@@ -34,7 +34,11 @@ from papernets.experiments.model_survey import (
     training_rates,
 )
 from papernets.experiments.survey_recipes import PAPERS, SURVEY_AUTHOR, Published
-from papernets.experiments.survey_reports import report_remarks
+from papernets.experiments.survey_reports import (
+    enumeration,
+    report_remarks,
+    typical_spread,
+)
 from papernets.models.registry import lookup
 from papernets.records import RecordError, Run, RunRecord
 
@@ -348,7 +352,25 @@ def report_answer(results: Results) -> str:
             if ahead == 1
             else f"{ahead} of them are tied for the first place. "
         )
+        + report_open(results)
         + report_remarks(results)
+    )
+
+
+def report_open(results: Results) -> str:
+    """Who could be the best if single seeds have the spread of the comparisons."""
+    table, spread = standing(results), typical_spread(results)
+    if np.isnan(spread) or not (table.seeds == 1).any():
+        return ""
+    first = table.iloc[0]
+    spreads = table["std"].fillna(spread)
+    near = table.model[first["mean"] - table["mean"] < np.maximum(spreads, spreads[0])]
+    rule = f"spread of {TIE_OF_SINGLE_SEEDS} points"
+    names = enumeration([f"*{model}*" for model in near])
+    best = f"the best could be any of {names}" if len(near) > 1 else "it stays first"
+    return (
+        f"This takes a single seed to have a {rule}; with the median of the "
+        f"comparisons below, {spread:.1f} points, {best}. "
     )
 
 
