@@ -1148,7 +1148,6 @@ EMPTY = Results({})
 
 def drawings(results: Results) -> Iterator[Figure]:
     yield plots.slopes(reports.slope_frame(results))
-    yield plots.gates(reports.lesion_frame(results))
     yield plots.lesions(reports.lesion_frame(results), NETWORKS)
     yield plots.lesions_together(reports.together_frame(results), NETWORKS)
     yield plots.residual_weights(
@@ -1191,12 +1190,12 @@ def test_figures_show_the_records() -> None:
     for figure in figures:
         assert "not run yet" not in texts(figure)
         figure.canvas.draw()
-    slopes, gates, lesions, together, weights, columns, dense = figures
+    slopes, lesions, together, weights, columns, dense = figures
     lines = [line.get_ydata() for line in slopes.axes[0].lines]
     assert list(lines[1]) == pytest.approx([0.5, 0.1, 0.2, 0.1, 0.9])  # after the dots
     assert sum(list(line.get_xdata()) == [1.5, 1.5] for line in slopes.axes[0].lines)
-    assert list(gates.axes[0].lines[-1].get_ydata()) == [0.2, 0.3]
-    bars = [bar.get_height() for bar in lesions.axes[-1].patches]
+    assert list(lesions.axes[-1].lines[-1].get_ydata()) == [0.2, 0.3]
+    bars = [bar.get_height() for bar in lesions.axes[-2].patches]
     assert bars == pytest.approx([20, 60])
     shown = [list(line.get_ydata()) for line in together.axes[2].lines]
     assert shown[-1] == pytest.approx([60, 59.5, 50])
@@ -1216,5 +1215,5 @@ def test_some_missing_networks_are_named_in_their_row() -> None:
     one = measured({"ResNet": [lesion_values(0.1)]}, "lesion_study")
     figure = plots.lesions(reports.lesion_frame(one), NETWORKS)
     said = [[t.get_text() for t in axis.texts] for axis in figure.axes]
-    assert said == [[], *[["not run yet"]] * 4]
+    assert said == [[], *[["not run yet"]] * 5]
     assert isinstance(reports.lesion_frame(one), pd.DataFrame)

@@ -882,36 +882,19 @@ def slopes(frame: pd.DataFrame) -> Figure:
 
 
 @styled
-def gates(frame: pd.DataFrame) -> Figure:
-    """Mean transform gate of every highway layer, a dot per seed.
-
-    Args:
-        frame: as `lesion_frame` gives it.
-    """
-    figure, axes = grid(1, height=2.4)
-    axis: Axes = axes[0, 0]
-    axis.set(xlabel="highway layer, from the image", ylabel="mean gate", ylim=(0, 1))
-    known = frame.dropna(subset="gate")
-    if known.empty:
-        not_run(axis)
-        return figure
-    mean_line(axis, known.block, known.gate, BLUE, "")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return figure
-
-
-@styled
 def lesions(frame: pd.DataFrame, networks: Sequence[str]) -> Figure:
     """Points lost without a block, and with it and the next one exchanged.
 
     Bars and crosses are means over seeds; vertical lines are where the image is halved.
+    Below, the mean transform gate of every highway layer, a dot per seed.
 
     Args:
         frame: as `lesion_frame` gives it.
         networks: a row of axes each, in this order.
     """
-    figure, axes = grid(1, len(networks), height=1.5)
-    for axis, network in zip(axes[:, 0], networks, strict=True):
+    figure, axes = grid(1, len(networks) + 1, height=1.5)
+    *rows, last = axes[:, 0]
+    for axis, network in zip(rows, networks, strict=True):
         axis.set_title(network)
         axis.sharey(axes[0, 0])
         axis.set_ylabel("points lost")
@@ -933,8 +916,16 @@ def lesions(frame: pd.DataFrame, networks: Sequence[str]) -> Figure:
         for block in means.index[means.side.diff() < 0]:
             axis.axvline(block - 0.5, color=BLACK, linewidth=1, linestyle=":")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[-1, 0].set_xlabel("block, from the image")
-    legend_below(figure, axes[:, 0])
+    rows[-1].set_xlabel("block, from the image")
+    last.set(title="gates of Highway", ylabel="mean gate", ylim=(0, 1))
+    last.set_xlabel("highway layer, from the image")
+    last.xaxis.set_major_locator(MaxNLocator(integer=True))
+    known = frame.dropna(subset="gate")
+    if known.empty:
+        not_run(last)
+    else:
+        mean_line(last, known.block, known.gate, BLUE, "")
+    legend_below(figure, rows)
     return figure
 
 
