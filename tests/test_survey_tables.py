@@ -17,6 +17,7 @@ import build
 from papernets import interactive, plots
 from papernets.experiments import Results, survey_tables
 from papernets.experiments.model_survey import equal_compute, full, training_rates
+from papernets.experiments.survey_phenomena import width_or_depth
 from papernets.records import Curves, Record, RecordError, Run, RunRecord
 
 MODELS = ("nin", "resnet110", "wrn28_10")
@@ -155,6 +156,32 @@ def test_sentences(results: Results) -> None:
     known = "standard deviations of 1.00 to 1.00 points. "
     assert f"2 of them {alone}; the others have {known}" in text
     assert "added 1.00 points on average" in survey_tables.report_flattery(results)
+
+
+def test_the_best_is_open_if_single_seeds_vary_like_the_comparisons(
+    results: Results,
+) -> None:
+    assert survey_tables.report_open(results) == ""  # no single seeds
+    means = {"nin": 0.60, "resnet110": 0.82, "wrn28_10": 0.825}
+    single = {
+        run.key: trained(run, mean)
+        for model, mean in means.items()
+        for run in equal_compute()[model][:1]
+    }
+    assert survey_tables.report_open(Results(single)) == ""  # and no comparisons
+    for spread, best in (
+        (0.01, "1.0 points, the best could be any of *wrn28_10* and *resnet110*. "),
+        (0.004, "0.4 points, it stays first. "),
+    ):
+        runs = width_or_depth()["16 layers"]
+        accuracies = (0.6 - spread, 0.6, 0.6 + spread)
+        compared = {
+            run.key: trained(run, accuracy)
+            for run, accuracy in zip(runs, accuracies, strict=True)
+        }
+        both = Results(single | compared)
+        assert survey_tables.report_open(both).endswith(best)
+        assert survey_tables.report_open(both) in survey_tables.report_answer(both)
 
 
 def test_the_cost_tells_of_work_beside_the_runs(results: Results) -> None:
