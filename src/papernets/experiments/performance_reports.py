@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from papernets.experiments.performance import (
     target,
 )
 from papernets.recipes import Recipe
-from papernets.records import Curves, Run, RunRecord
+from papernets.records import Curves, Run, RunRecord, Setting
 
 LABELS = {
     "plain-0": "plain loop, no workers",
@@ -426,10 +427,15 @@ def fleet_table() -> pd.DataFrame:
 
 def checkpoint_bytes(run: Run) -> int:
     """Weights and the optimizer's one or two moments, four bytes each."""
-    with torch.device("meta"):
-        network = models.create(run.model, **run.model_args)  # type: ignore[arg-type]
     moments = 2 if run.recipe.optimizer == "adam" else 1
-    return 4 * (1 + moments) * sum(p.numel() for p in network.parameters())
+    settings = tuple(sorted(run.model_args.items()))
+    return 4 * (1 + moments) * _parameters(run.model, settings)
+
+
+@cache  # every network has ten runs in the full survey
+def _parameters(model: str, settings: tuple[tuple[str, Setting], ...]) -> int:
+    with torch.device("meta"):
+        return complexity.count(models.create(model, **dict(settings)))  # type: ignore[arg-type]
 
 
 def record_bytes(example: RunRecord, epochs: int) -> int:
