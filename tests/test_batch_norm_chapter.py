@@ -116,6 +116,17 @@ def test_signals(digits: Dataset) -> None:
     assert sum(found["first_histogram"][0]) == pytest.approx(1000, abs=20)
 
 
+def test_signals_smaller_than_float32_resolves(digits: Dataset) -> None:
+    """Each layer of the sigmoid network leaves a small part, down to the last."""
+    found = measures.signals(
+        digits, seed=0, lr=0.1, steps=1, activation="sigmoid", norm="none"
+    )
+    for spread in found["spread"]:
+        left = np.divide(spread[1:], spread[:-1])
+        assert left.max() < 2 * left.min()
+    assert spread[-1] < 1e-8
+
+
 def test_histogram_puts_the_rest_into_the_last_bin() -> None:
     values = torch.tensor([0.0, 0.05, 3.0, 100.0])
     found = measures.histogram(values, "relu")

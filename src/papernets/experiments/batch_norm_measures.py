@@ -100,6 +100,15 @@ def layer_signals(model: MLP, images: Tensor) -> tuple[list[Tensor], list[Tensor
     return before, after
 
 
+def observed(model: MLP) -> MLP:
+    """A copy to look at: in training mode, and computing in double precision.
+
+    In a deep sigmoid network a unit's outputs vary over the images by less than the
+    distance of two float32 numbers near 0.5; training itself stays in float32.
+    """
+    return copy.deepcopy(model).train().double()
+
+
 def linear_layers(model: MLP) -> list[nn.Linear]:
     """The hidden ones."""
     return [module for module in model.hidden if isinstance(module, nn.Linear)]
@@ -143,8 +152,8 @@ def signals(
     lengths = [0.0] * len(layers)
 
     def look() -> None:
-        twin = copy.deepcopy(model).train()
-        _, outputs = layer_signals(twin, images)
+        twin = observed(model)
+        _, outputs = layer_signals(twin, images.double())
         loss = functional.cross_entropy(twin.classifier(outputs[-1]), labels)
         weights = [layer.weight for layer in linear_layers(twin)]
         gradients = torch.autograd.grad(loss, weights)
@@ -235,7 +244,7 @@ def shift(
 @torch.no_grad()
 def moment_changes(before: MLP, after: MLP, images: Tensor) -> dict[str, list[float]]:
     """Per layer, how far mean and variance of a unit moved; see `shift`."""
-    signals = [layer_signals(copy.deepcopy(m).train(), images) for m in (before, after)]
+    signals = [layer_signals(observed(m), images.double()) for m in (before, after)]
     changes: dict[str, list[float]] = {}
     for place, old, new in zip(("activation", "layer"), *signals, strict=True):
         for x, y in zip(old, new, strict=True):
@@ -258,7 +267,7 @@ def gradient_changes(
     model: MLP, images: Tensor, labels: Tensor, lr: float
 ) -> dict[str, list[float]]:
     """Per layer, how the step of the layers below changes the gradient; see `shift`."""
-    twin = copy.deepcopy(model).train()
+    twin, images = observed(model), images.double()
     modules = [module for module in twin.hidden if list(module.parameters())]
 
     def gradients() -> list[tuple[Tensor, ...]]:
@@ -312,7 +321,7 @@ def along_the_step(
     model: MLP, images: Tensor, labels: Tensor, lr: float
 ) -> dict[str, float]:
     """See `landscape`."""
-    twin = copy.deepcopy(model).train()
+    twin, images = observed(model), images.double()
     parameters = list(twin.parameters())
 
     def look() -> tuple[Tensor, Tensor]:
