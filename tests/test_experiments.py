@@ -169,16 +169,51 @@ def test_every_chapter_with_a_notebook_has_records() -> None:
 
 def committed(study: experiments.Study, condition: str, outcome: str) -> str:
     """Mean and deviation of a condition, from the JSON files and nothing else."""
-    folder, values = Path(__file__).parents[1] / "results" / "pi_net", []
-    for run in study[condition]:
-        if (file := folder / run.file_name).exists():
-            values.append(100 * json.loads(file.read_text())[outcome])
-    return in_words(values)
+    return in_words(values_of(study, condition, outcome))
+
+
+def values_of(study: experiments.Study, condition: str, outcome: str) -> list[float]:
+    folder = Path(__file__).parents[1] / "results" / "pi_net"
+    files = [folder / run.file_name for run in study[condition]]
+    return [100 * json.loads(f.read_text())[outcome] for f in files if f.exists()]
 
 
 def in_words(values: list[float]) -> str:
     mean = f"{statistics.mean(values):.2f}"
     return mean + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
+
+
+def test_products_are_judged_at_every_depth() -> None:
+    study, numbers = pi_net.joins(), {}
+    for other in ("one branch: linear", "one branch, ReLU"):
+        for blocks in ("1 block", "2 blocks", "3 blocks", "4 blocks", "5 blocks"):
+            product, reference = (
+                values_of(study, f"{join}, {blocks}", "test_accuracy")
+                for join in ("product", other)
+            )
+            difference = statistics.mean(product) - statistics.mean(reference)
+            spread = max(map(statistics.stdev, (product, reference)))
+            verdict = (difference > spread) - (difference < -spread)
+            numbers.setdefault((other, verdict), []).append(blocks[0])
+    assert numbers == {
+        ("one branch: linear", 1): ["1", "2", "3", "4", "5"],
+        ("one branch, ReLU", -1): ["1", "2"],
+        ("one branch, ReLU", 0): ["3", "4"],
+        ("one branch, ReLU", 1): ["5"],
+    }
+    results = Results.read(Path(__file__).parents[1] / "results" / "pi_net")
+    expected = (
+        "Products by the number of blocks: against the linear network higher with 1, "
+        "2, 3, 4 and 5; against ReLU higher with 5, tied with 3 and 4, lower with 1 "
+        "and 2."
+    )
+    assert pi_net.report_depths(results) == expected
+    assert expected in pi_net.report_answer(results)
+    few = {r.run.key: r for r in results.of(study)["product, 5 blocks"]}
+    assert pi_net.report_depths(Results(few)) == (
+        "Products by the number of blocks: against the linear network not run yet; "
+        "against ReLU not run yet."
+    )
 
 
 def test_sentences_of_the_pi_net_chapter_follow_from_its_records() -> None:

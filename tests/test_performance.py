@@ -182,12 +182,18 @@ def test_storage_is_that_of_weights_moments_and_epochs(tmp_path: Path) -> None:
     short, long = (reports.record_bytes(example, n) for n in (10, 110))
     assert long > short > len(example.curves.train_loss)
     assert reports.record_bytes(example, 210) - long == pytest.approx(long - short)
-    assert "GB at once" in reports.report_fleet(example)
+    assert "The checkpoints of 64 runs at once are at most" in reports.report_fleet(
+        example
+    )
 
 
 def test_scaling_has_a_line_for_every_quantity() -> None:
     made = [
-        measured(task, training_seconds=2.0 * float(task.settings["epochs"]))
+        measured(
+            task,  # of the first seed with a cold start
+            training_seconds=2.0 * float(task.settings["epochs"])
+            + 100 * (task.seed == 0),
+        )
         for task in tasks_of([performance.growth()])
     ]
     made += [
@@ -203,7 +209,7 @@ def test_scaling_has_a_line_for_every_quantity() -> None:
     quantities = ["epochs", "images", "multiply-adds", "runs", "records"]
     assert list(dict.fromkeys(frame.quantity)) == quantities
     text = reports.report_scaling(results)
-    assert "- 8 times the epochs: 8.0 times the seconds, 16.0 s at most." in text
+    assert "- 8 times the epochs: 8.0 times the seconds, up to 16.0 s." in text
     assert "- 100 times the records (read): 1.0 times the seconds" in text
     assert len(plots.scaling(frame).axes) == 6
 

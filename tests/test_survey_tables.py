@@ -101,6 +101,8 @@ def test_full_size_runs_replace_their_cost(results: Results) -> None:
     found = Results({**results.records, run.key: trained(run, 0.93)})
     table = survey_tables.survey(found).set_index("network")
     assert table.loc["resnet110", "full size (%)"] == "93.00 (1)"
+    # its own 1192 layers are counted, and those of another are trained
+    assert table.loc["wresnet_d1192", "full size (%)"].startswith("wresnet_d118 not")
 
 
 def test_a_row_has_the_network_that_it_names() -> None:
@@ -150,6 +152,9 @@ def test_sentences(results: Results) -> None:
     text = survey_tables.report_standing(first)
     alone = "with one seed, taken to have a spread of 0.3 points"
     assert f"3 of 26 networks are trained, each {alone}. " in text
+    pairs = np.random.default_rng(0).normal(0, 0.3, (100_000, 2))
+    often = (np.abs(np.diff(pairs)) > 0.3).mean()
+    assert f"differ by more than that in {100 * often:.0f} % of cases." in text
     nin = equal_compute()["nin"]
     more = {r.key: results.records[r.key] for r in nin} | first.records
     text = survey_tables.report_standing(Results(more))

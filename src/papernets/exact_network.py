@@ -221,7 +221,7 @@ class ExactNetwork:
         return Verification(len(t), len(self.b3), len(line), seconds)
 
     def weights(self) -> Weights:
-        """The six arrays, reduced: seconds at 100 x 100."""
+        """The six arrays of reduced fractions, which takes long for large networks."""
         w1, b1, w2, b2, w3, b3 = (
             np.array([[_fraction(pair) for pair in row] for row in table], dtype=object)
             for table in self._ratios()

@@ -125,7 +125,7 @@ def memorize(
         method: "compact" or "inoue2019", see the text of the module. The published
             arithmetic takes O(N a2) operations on fractions of O(N) digits.
         draws: compact only. Number of projections tried; with more of them fewer bits
-            are needed. Each costs some 20 ms for 10,000 points.
+            are needed, and building takes longer.
         seed: compact only. Seed of the projections.
         restarts: compact only. Use spare neurons of the first layer for restarts.
         steer: compact only. Choose where the thresholds lie in their gaps; else they

@@ -635,7 +635,8 @@ def time_shares(frame: pd.DataFrame) -> Figure:
 def scaling(frame: pd.DataFrame) -> Figure:
     """Seconds against one quantity a panel, both on logarithmic scales.
 
-    The dotted line is in proportion, through the mean at the largest value.
+    Lines join medians, which a first call that fills caches leaves alone; the dotted
+    ones are in proportion, through the median at the largest value.
 
     Args:
         frame: columns `quantity`, `value`, `seconds` and `line`, one row per timed
@@ -650,11 +651,11 @@ def scaling(frame: pd.DataFrame) -> Figure:
         panel = frame[frame.quantity == quantity]
         for line, colour in colours(panel.line).items():
             part = panel[panel.line == line]
-            mean = part.groupby("value").seconds.mean()
+            middle = part.groupby("value").seconds.median()
             axis.loglog(part.value, part.seconds, "o", ms=3, alpha=0.5, color=colour)
-            axis.loglog(mean.index, mean, color=colour, label=line)
-            proportional = mean.iloc[-1] * mean.index / mean.index[-1]
-            axis.loglog(mean.index, proportional, ":", color=colour, linewidth=1)
+            axis.loglog(middle.index, middle, color=colour, label=line)
+            proportional = middle.iloc[-1] * middle.index / middle.index[-1]
+            axis.loglog(middle.index, proportional, ":", color=colour, linewidth=1)
         if panel.line.nunique() > 1:
             axis.legend(fontsize=7)
         axis.minorticks_off()

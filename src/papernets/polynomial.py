@@ -4,7 +4,7 @@ A network whose layers are affine and whose branches are joined by products is, 
 line x(t) = x0 + t d, a polynomial in t. Two exact proofs of its degree:
 
 - `line_polynomials`: all coefficients, as rational numbers;
-- `exact_degree`: the degree alone, by arithmetic modulo primes, in about a second;
+- `exact_degree`: the degree alone, by arithmetic modulo primes, much sooner;
 
 and, for any network, its Chebyshev coefficients in float64: `chebyshev_spectrum`.
 

@@ -279,6 +279,12 @@ def start_worker(threads: int, device: str, started: "Synchronized[int]") -> Non
 TIE_OF_SINGLE_SEEDS = 0.3  # points; what one run differs from the next by chance alone
 
 
+def enumerated(parts: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def compare(values: pd.Series, reference: pd.Series) -> str:
     """How two conditions differ: "12.3 points higher", "4.5 points lower" or "a tie".
 

@@ -6,9 +6,8 @@ three decades of learning rates; the other studies ask why, how much it gains, a
 breaks normalization itself. `batch_norm_measures` has the functions that look into
 networks, `batch_norm_reports` what is computed from the records.
 
-All records take about three hours of one core (`papernets run batch_norm --preset paper
---jobs 2`; every record holds its seconds). Preset "quick" runs one seed of every
-condition on `digits`, in minutes.
+`papernets run batch_norm --preset paper --jobs 2` makes all records, and every record
+holds its seconds. Preset "quick" runs one seed of every condition on `digits`.
 """
 
 from collections.abc import Iterable

@@ -5,12 +5,19 @@ figures and called "not run yet" in tables and sentences. A learning rate is cho
 the mean validation accuracy of its runs.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from papernets.experiments import AnyStudy, Results, Study, compare, mean_and_std
+from papernets.experiments import (
+    AnyStudy,
+    Results,
+    Study,
+    compare,
+    enumerated,
+    mean_and_std,
+)
 from papernets.experiments.batch_norm import (
     ACTIVATIONS,
     CURES,
@@ -518,13 +525,14 @@ def against_careful(
 ) -> str:
     """Medians with normalization beside those of the bare network that trains.
 
-    The networks without normalization and without a careful start hardly move, and are
-    no yardstick.
+    A difference has to show in every seed. The networks without normalization and
+    without a careful start hardly move, and are no yardstick.
     """
     table = by_network(results.table(study))
     lines = [
-        f"With normalization, against the *{CAREFUL}* (a factor from {1 / SIMILAR:g} "
-        f"to {SIMILAR:g} counts as no difference):",
+        f"With normalization, against the *{CAREFUL}*, a factor of medians and its "
+        f"range over seeds (from {1 / SIMILAR:g} to {SIMILAR:g} in any seed counts as "
+        "no difference):",
         "",
     ]
     for activation in ACTIVATIONS:
@@ -532,19 +540,28 @@ def against_careful(
         if with_.empty or careful.empty:
             lines.append(f"- {activation}: {NOT_RUN}.")
             continue
-        ratios = {n: median(with_[n]) / median(careful[n]) for n in quantities}
-        texts = [
-            f"{quantities[n]} {less_or_more(ratio)} (× {ratio:.2g})"
-            for n, ratio in ratios.items()
-        ]
+        seeds = sorted(set(with_.seed) & set(careful.seed))
+        texts = []
+        for name, title in quantities.items():
+            ratios = [
+                median(with_[with_.seed == seed][name])
+                / median(careful[careful.seed == seed][name])
+                for seed in seeds
+            ]
+            texts.append(
+                f"{title} {less_or_more(ratios)} "
+                f"(× {median(with_[name]) / median(careful[name]):.2g}, "
+                f"{min(ratios):.2g} to {max(ratios):.2g})"
+            )
         lines.append(f"- {activation}: {'; '.join(texts)}.")
     return "\n".join(lines)
 
 
-def less_or_more(ratio: float) -> str:
-    if 1 / SIMILAR <= ratio <= SIMILAR:
-        return "about as much"
-    return "**less**" if ratio < 1 else "**more**"
+def less_or_more(ratios: Sequence[float]) -> str:
+    """What all seeds agree on."""
+    if max(ratios) < 1 / SIMILAR:
+        return "**less**"
+    return "**more**" if min(ratios) > SIMILAR else "about as much"
 
 
 def report_speed(results: Results, level: int = LEVELS[-1]) -> str:
@@ -570,7 +587,8 @@ def report_speed(results: Results, level: int = LEVELS[-1]) -> str:
             )
             bound, late = ("less than ", f" ({limit:,} do not suffice)")
             if reference is not None:
-                bound = late = ""
+                bound = ""
+                late = " (a tie)" if compare(steps, reference) == "a tie" else ""
             texts.append(f"{bound}**{share:.0f} %** of the steps of *{name}*{late}")
         lines.append(
             f"- {activation}: {level} % after {steps.mean():,.0f} steps with "
@@ -583,6 +601,7 @@ def report_explanation(results: Results, level: int = LEVELS[-1]) -> str:
     """Is the network with the larger shift the slower one?"""
     shifts = by_network(results.table(covariate_shift()))
     records, lines = by_network(results.table(steps_needed())), []
+    farther: dict[str, list[str]] = {"slower": [], "faster": [], "as fast": []}
     for activation in ACTIVATIONS:
         pairs = [
             (of(shifts, activation, name), of(records, activation, name))
@@ -597,11 +616,20 @@ def report_explanation(results: Results, level: int = LEVELS[-1]) -> str:
             lines.append(f"- {activation}: one of them never reaches {level} %.")
             continue
         share = 100 * steps[0].mean() / steps[1].mean()
+        tie = compare(steps[0], steps[1]) == "a tie"
         lines.append(
             f"- {activation}: from the orthogonal start the mean of a layer's input "
             f"moves {careful / normal:.2g} times as far, and it takes {share:.0f} % of "
-            f"the steps to {level} %."
+            f"the steps to {level} %{', a tie' if tie else ''}."
         )
+        slower = (share > 100) == (careful > normal)
+        outcome = "as fast" if tie else "slower" if slower else "faster"
+        farther[outcome].append(activation)
+    said = [
+        f"{how} with {enumerated(names)}" for how, names in farther.items() if names
+    ]
+    if said:
+        lines += ["", f"The network whose inputs move farther is {enumerated(said)}."]
     return "\n".join(lines)
 
 

@@ -4,9 +4,8 @@ K. Inoue (2019) proves that hidden layers of a1 and a2 neurons represent any a1 
 points; an article prints a program, and names sizes that it never ran. The studies ask
 what that takes in time, memory and precision, and whether training finds it, too.
 
-All measurements take about two hours of one core (`papernets run exact_memorization
---preset paper`; every record holds its seconds). Preset "quick" makes a miniature of
-every study on `digits` in about a minute.
+`papernets run exact_memorization --preset paper` makes all measurements, and every
+record holds its seconds. Preset "quick" makes a miniature of every study on `digits`.
 """
 
 from dataclasses import replace
@@ -14,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from papernets.experiments import Measurements, Results, mean_and_std
+from papernets.experiments import Measurements, Results, enumerated, mean_and_std
 from papernets.experiments.memorization_measures import (
     NEAR,
     constructed,
@@ -438,7 +437,7 @@ def report_shapes(results: Results) -> str:
     for label, part in table.groupby("condition", sort=False):
         fit = [name for name in FORMATS if (part[f"{name}_wrong"] == 0).all()]
         enough = (
-            f"{join(fit)} suffice{'s' if len(fit) == 1 else ''}"
+            f"{enumerated(fit)} suffice{'s' if len(fit) == 1 else ''}"
             if fit
             else "no native format suffices"
         )
@@ -576,7 +575,7 @@ def report_longer(results: Results) -> str:
     ]
     return (
         f"With {10 * EVALUATIONS:,} evaluations instead of {EVALUATIONS:,} Adam "
-        f"answers correctly {join(found)} at full capacity."
+        f"answers correctly {enumerated(found)} at full capacity."
     )
 
 
@@ -604,14 +603,9 @@ def report_answer(results: Results) -> str:
         f"recognises {percent(article.test_accuracy)} of the test images, where one in "
         "ten is chance. Whether training comes as far depends on the inputs, and with "
         "them on the number of parameters: at full capacity, with random labels, Adam "
-        f"answers correctly {join(trained)}; the construction looks at no more than "
-        "the line, a single number for every image."
+        f"answers correctly {enumerated(trained)}; the construction looks at no more "
+        "than the line, a single number for every image."
     )
-
-
-def join(parts: list[str]) -> str:
-    """ "a, b and c"."""
-    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if parts[1:] else parts[0]
 
 
 # --- Live in the notebook ----------------------------------------------------------

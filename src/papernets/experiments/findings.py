@@ -98,7 +98,7 @@ def find_pi_net(results: Results) -> str:
             f"After {pi_net.JOINS_EPOCHS} epochs on CIFAR-10 five products reach "
             f"{percent(product)}: {against(product, linear)} the linear network "
             f"({percent(linear)}) and {against(product, relu)} ReLU ({percent(relu)}; "
-            f"{seeds(made, len(study[labels[0]]))})."
+            f"{seeds(made, len(study[labels[0]]))}). {pi_net.report_depths(results)}"
         )
 
     def cure() -> str:
@@ -189,8 +189,9 @@ def find_exact_memorization(results: Results) -> str:
         texts = [f"{percent(v, 1)} ({inputs})" for inputs, v in made.items()]
         number = seeds(made.values(), len(study["Adam, line, 100%"]))
         return (
-            "Of points that the construction fits without exception, Adam learns "
-            f"{', '.join(texts)}, by what the network sees of an image; {number}."
+            "Of as many points with random labels as the construction fits exactly, "
+            f"Adam answers {', '.join(texts)} correctly, to the nearest label, by what "
+            f"the network sees of an image; {number}."
         )
 
     return joined({"The article's sizes": sizes, "Training": learning})
@@ -221,13 +222,20 @@ def find_performance(results: Results) -> str:
         if found[found.model == "resnet20"].empty:
             raise NotRunError("resnet20")
         loop, plain, lightning = performance_reports.fastest(found, "resnet20")
-        return (
+        alike = found[(found.model == "resnet20") & (found.loop == "ours-fp32")].ratio
+        text = (
             f"ResNet-20 trains {mean_and_std(plain)} times as fast as in a plain loop "
             f"over torchvision's data set, and {mean_and_std(lightning)} times as fast "
             f"as in PyTorch Lightning ({performance_reports.LABELS[loop]}; "
             f"{performance.THREADS} threads of one machine, {len(plain)} measurements "
             "each)."
         )
+        if loop != "ours-fp32" and len(alike):
+            text += (
+                " Those two compute in float32, in which it trains "
+                f"{mean_and_std(alike)} times as fast as the plain loop."
+            )
+        return text
 
     def tables() -> str:
         study = performance.tables()

@@ -242,18 +242,21 @@ def resnet20_multiply_adds(width: int) -> int:
 
 
 def report_scaling(results: Results) -> str:
-    """What the time grows by, from the smallest to the largest value of each panel."""
+    """What the time grows by, from the smallest to the largest value of each panel.
+
+    Of medians: the first call of a process may take many times as long as the next.
+    """
     frame, lines = scaling_frame(results), []
     for (quantity, line), part in frame.groupby(["quantity", "line"], sort=False):
-        means = part.astype({"value": float}).groupby("value").seconds.mean()
-        if len(means) < 2:
+        times = part.astype({"value": float}).groupby("value").seconds.median()
+        if len(times) < 2:
             continue
-        more = means.index[-1] / means.index[0]
-        longer = means.iloc[-1] / means.iloc[0]
+        more = times.index[-1] / times.index[0]
+        longer = times.iloc[-1] / times.iloc[0]
         subject = quantity if line == "training" else f"{quantity} ({line})"
         lines.append(
             f"- {more:,.0f} times the {subject}: {longer:,.1f} times the seconds, "
-            f"{means.iloc[-1]:.1f} s at most."
+            f"up to {times.iloc[-1]:.1f} s."
         )
     return "\n".join(lines) or f"Growth: {NOT_RUN}."
 
@@ -417,7 +420,7 @@ def fleet_table() -> pd.DataFrame:
                     "hours": f"{found.hours:.1f}",
                     "longest run (hours)": f"{found.longest_hours:.1f}",
                     "failures expected": f"{found.failures:.3f}",
-                    "cost ($)": "–".join(
+                    f"cost at {PRICES[0]} to {PRICES[1]} $ an hour": "–".join(
                         f"{price * found.accelerator_hours:,.0f}" for price in PRICES
                     ),
                 }
@@ -469,10 +472,12 @@ def report_fleet(example: RunRecord) -> str:
             f"{found.longest_hours:.0f} hours: beyond "
             f"{found.accelerator_hours / found.longest_hours:.0f} accelerators the "
             "rest waits for it.",
-            f"- **Storage.** The records are {kept / 1e6:.1f} MB. Checkpoints take at "
-            f"most {at_once / 1e9:.1f} GB at once, since a finished run has none; "
+            f"- **Storage.** The records are {kept / 1e6:.1f} MB. The checkpoints of "
+            f"{number} runs at once are at most {at_once / 1e9:.1f} GB, since a "
+            "finished run has none; "
             f"written every epoch they are {written / 1e12:.1f} TB in all, "
-            f"{written / 1e6 / found.hours / 3600:.1f} MB a second on average.",
+            f"{written / 1e6 / found.hours / 3600:.1f} MB a second on average on "
+            f"{number} accelerators at {flops / 1e12:.0f} TFLOP/s.",
             f"- **Failures.** {found.failures:.3f} are expected. One costs half an "
             "epoch, since a run goes on from its last checkpoint: "
             f"{3600 * found.lost_hours:.1f} accelerator-seconds in all, on average.",

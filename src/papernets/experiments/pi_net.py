@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from papernets.data import Dataset
-from papernets.experiments import Results, Study, compare, mean_and_std
+from papernets.experiments import Results, Study, compare, enumerated, mean_and_std
 from papernets.recipes import POLYNET_LITERAL, POLYNET_RELIABLE, Recipe
 from papernets.records import Run, Setting
 
@@ -290,6 +290,30 @@ def report_joins(results: Results) -> str:
     return "\n".join(lines)
 
 
+def report_depths(results: Results) -> str:
+    """With how many blocks the product is better than another join, or worse."""
+    runs, texts = results.table(joins()), []
+    runs["percent"] = 100 * runs.test_accuracy.astype(float)
+    of_join = dict(list(runs.groupby("model.join")))
+    for join, name in (("linear", "the linear network"), ("relu", "ReLU")):
+        found: dict[str, list[str]] = {"higher": [], "tied": [], "lower": []}
+        for blocks in range(1, 6):
+            product, other = (
+                part[part["model.blocks"] == blocks].percent
+                for part in (of_join.get(j, runs[:0]) for j in ("product", join))
+            )
+            if len(product) and len(other):
+                verdict = compare(product, other).split(" points ")[-1]
+                found[verdict.replace("a tie", "tied")].append(str(blocks))
+        parts = [
+            f"{verdict} with {enumerated(numbers)}"
+            for verdict, numbers in found.items()
+            if numbers
+        ]
+        texts.append(f"against {name} {', '.join(parts) or 'not run yet'}")
+    return f"Products by the number of blocks: {'; '.join(texts)}."
+
+
 def report_cure(results: Results) -> str:
     runs = results.table(cure())
     best = best_condition(runs)
@@ -368,10 +392,9 @@ def report_answer(results: Results) -> str:
         f"{figures} {report_decisive(results)} With five blocks, {JOINS_EPOCHS} epochs "
         "and about equal parameters the products reach "
         f"{mean_and_std(product)} %, the linear network {mean_and_std(linear)} % and "
-        f"ReLU {mean_and_std(relu)} % ({count(product)} each): multiplication replaces "
-        "the activation function. Trained for longer (*"
-        f"{best}*) the same five products reach {mean_and_std(longest)} % "
-        f"({count(longest)})."
+        f"ReLU {mean_and_std(relu)} % ({count(product)} each). "
+        f"{report_depths(results)} Trained for longer (*{best}*) the same five "
+        f"products reach {mean_and_std(longest)} % ({count(longest)})."
     )
 
 

@@ -16,7 +16,14 @@ import pandas as pd
 
 from papernets import records
 from papernets.blocks import linear_survival
-from papernets.experiments import AnyStudy, Results, Study, compare, mean_and_std
+from papernets.experiments import (
+    AnyStudy,
+    Results,
+    Study,
+    compare,
+    enumerated,
+    mean_and_std,
+)
 from papernets.experiments.campaign import multiply_adds
 from papernets.experiments.model_survey import equal_compute
 from papernets.experiments.survey_measures import NUMBERS
@@ -725,7 +732,7 @@ def counted(table: pd.DataFrame, what: str) -> str:
         for verdict, words in counts.items()
         if (number := int((verdicts == verdict).sum()))
     ]
-    return f"Of {len(verdicts)} {what} {enumeration(texts)}"
+    return f"Of {len(verdicts)} {what} {enumerated(texts)}"
 
 
 def chance_of_a_verdict(seeds: int, draws: int = 100_000) -> float:
@@ -734,12 +741,6 @@ def chance_of_a_verdict(seeds: int, draws: int = 100_000) -> float:
     one, other = samples.mean(-1)
     spread = samples.std(-1, ddof=1).max(0)
     return float((np.abs(one - other) >= spread).mean())
-
-
-def enumeration(texts: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
-    *first, last = texts
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 # --- Tables of comparisons ----------------------------------------------------------

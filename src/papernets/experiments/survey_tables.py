@@ -4,8 +4,10 @@ Functions take the chapter's `Results`. Accuracies are percents; those of the su
 of the papers are copied from their cards, ours come from records.
 """
 
+import math
 from collections.abc import Iterator
 from functools import cache
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from papernets.experiments import (
     TIE_OF_SINGLE_SEEDS,
     Results,
     compare,
+    enumerated,
     mean_and_std,
     model_survey,
 )
@@ -35,7 +38,6 @@ from papernets.experiments.model_survey import (
 )
 from papernets.experiments.survey_recipes import PAPERS, SURVEY_AUTHOR, Published
 from papernets.experiments.survey_reports import (
-    enumeration,
     report_remarks,
     typical_spread,
 )
@@ -221,7 +223,7 @@ def survey(results: Results) -> pd.DataFrame:
             row |= {
                 "ours (M)": f"{parameters / 1e6:.2f}",
                 "multiply-adds (M)": f"{macs / 1e6:,.0f}",
-                "full size (%)": at_full_size(results, runs),
+                "full size (%)": at_full_size(results, runs, model),
                 "equal compute (%)": NOT_RUN,
             }
             if place is not None and by_card[model] in place.index:
@@ -254,14 +256,18 @@ def size(model: str) -> tuple[int, int]:
     return complexity.count(network), complexity.profile(network, (3, 32, 32)).macs
 
 
-def at_full_size(results: Results, runs: list[Run]) -> str:
-    """Accuracy and seeds, or what a run would cost."""
+def at_full_size(results: Results, runs: list[Run], model: str) -> str:
+    """Accuracy and seeds, or what a run would cost; with a name if it is not `model`'s.
+
+    Of the weighted residual networks, that of 118 layers is trained.
+    """
+    name = "" if runs[0].model == model else f"{runs[0].model} "
     found = [results.records[r.key] for r in runs if r.key in results.records]
     if found:
         values = percents([r for r in found if isinstance(r, RunRecord)])
-        return f"{mean_and_std(values)} ({len(values)})"
+        return f"{name}{mean_and_std(values)} ({len(values)})"
     cost = flops_per_epoch(runs[0]) * runs[0].recipe.epochs / 1e15
-    return f"{NOT_RUN}: {cost:,.0f} PFLOP"
+    return f"{name}{NOT_RUN}: {cost:,.0f} PFLOP"
 
 
 def recipes() -> pd.DataFrame:
@@ -366,7 +372,7 @@ def report_open(results: Results) -> str:
     spreads = table["std"].fillna(spread)
     near = table.model[first["mean"] - table["mean"] < np.maximum(spreads, spreads[0])]
     rule = f"spread of {TIE_OF_SINGLE_SEEDS} points"
-    names = enumeration([f"*{model}*" for model in near])
+    names = enumerated([f"*{model}*" for model in near])
     best = f"the best could be any of {names}" if len(near) > 1 else "it stays first"
     return (
         f"This takes a single seed to have a {rule}; with the median of the "
@@ -409,6 +415,14 @@ def report_standing(results: Results) -> str:
         "Between the first and the last network of the table lie "
         f"{first['mean'] - table['mean'].iloc[-1]:.1f} points.",
     ]
+    if single > 1:
+        # The difference of two has sqrt(2) times the spread of one.
+        chance = 2 * NormalDist().cdf(-1 / math.sqrt(2))
+        lines[0] += (
+            f" Even if single seeds have a spread of {TIE_OF_SINGLE_SEEDS} points, two "
+            "of equally good networks differ by more than that in "
+            f"{100 * chance:.0f} % of cases."
+        )
     if len(failed):
         lines.append(
             "Near chance: " + ", ".join(f"*{name}*" for name in failed.model) + "."
