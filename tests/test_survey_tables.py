@@ -5,6 +5,7 @@ import itertools
 import math
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
