@@ -1,10 +1,14 @@
 """The training loop: it learns, repeats itself, and survives being killed."""
 
 import dataclasses
+import hashlib
+import io
+import re
 import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -378,6 +382,97 @@ def test_torn_checkpoint_never_replaces_a_whole_one(tmp_path, monkeypatch) -> No
         training.write_checkpoint(file, model, optimizer, training.Fit())
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The checkpoint of `RUN` after its first epoch."""
+    out = tmp_path_factory.mktemp("stopped")
+    clock = iter([0.0, 1.0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.time, "monotonic", lambda: next(clock))
+        with pytest.raises(training.OutOfTimeError):
+            training.execute(RUN, out, deadline=0.5)
+    return training.checkpoint_file(RUN, out).read_bytes()
+
+
+def edited(content: bytes, edit: Callable[[dict], object]) -> bytes:
+    """The checkpoint with other content and the digest that belongs to it."""
+    state = torch.load(io.BytesIO(content), weights_only=True)
+    edit(state)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest()
+
+
+def flipped(content: bytes, place: int = 1_000) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1]) + content[place:][1:]
+
+
+def crop_velocity(state: dict) -> None:
+    velocity = state["optimizer"]["state"][0]
+    velocity["momentum_buffer"] = velocity["momentum_buffer"][:1]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "text": lambda content: b"not a checkpoint\n",
+    "random": lambda content: np.random.default_rng(0).bytes(5_000),
+    "half": lambda content: content[: len(content) // 2],
+    "one byte short": lambda content: content[:-1],
+    "one byte longer": lambda content: content + b"x",
+    "one bit": flipped,
+    "one bit of an older version": lambda c: flipped(c[: -training.DIGEST_BYTES], -60),
+    "no optimizer": lambda c: edited(c, lambda state: state.pop("optimizer")),
+    "no curves": lambda c: edited(c, lambda state: state["fit"].pop("curves")),
+    "a new field": lambda c: edited(c, lambda state: state["fit"].update(x=1)),
+    "other weights": lambda c: edited(c, lambda s: s["model"].popitem()),
+    "other velocities": lambda c: edited(c, crop_velocity),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_named(
+    stopped: bytes, tmp_path: Path, damage: str
+) -> None:
+    file = training.checkpoint_file(RUN, tmp_path)
+    file.parent.mkdir()
+    file.write_bytes(DAMAGES[damage](stopped))
+    # Whether tensors fit is only known beside the model.
+    assert training.epochs_done(RUN, tmp_path) == damage.startswith("other")
+    expected = f"{file} is damaged; delete it and give the command again"
+    with pytest.raises(records.RecordError, match=f"^{re.escape(expected)}$"):
+        training.execute(RUN, tmp_path)
+    assert file.exists()  # whether it goes is the user's choice
+
+
+def test_a_checkpoint_of_an_older_version_is_continued(
+    stopped: bytes, tmp_path: Path
+) -> None:
+    """It has no digest."""
+    file = training.checkpoint_file(RUN, tmp_path)
+    file.parent.mkdir()
+    file.write_bytes(stopped[: -training.DIGEST_BYTES])
+    assert training.epochs_done(RUN, tmp_path) == 1
+    record = training.execute(RUN, tmp_path)
+    assert record.interruptions == 1
+    assert record.outcome() == training.execute(RUN, tmp_path / "whole").outcome()
+
+
+def test_a_failing_machine_is_not_a_damaged_checkpoint(
+    stopped: bytes, tmp_path: Path, monkeypatch
+) -> None:
+    """Who has too little memory must not be told to delete what is whole."""
+    file = training.checkpoint_file(RUN, tmp_path)
+    file.parent.mkdir()
+    file.write_bytes(stopped)
+
+    def fail(*args: object, **settings: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(MemoryError):
+        training.execute(RUN, tmp_path)
 
 
 @pytest.fixture(scope="module")

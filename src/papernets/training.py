@@ -10,8 +10,8 @@ import hashlib
 import io
 import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -29,7 +29,7 @@ from papernets.data import Dataset, load
 from papernets.feed import Feed
 from papernets.provenance import provenance
 from papernets.recipes import Recipe
-from papernets.records import Curves, Run, RunRecord
+from papernets.records import Curves, RecordError, Run, RunRecord
 
 # The modules that determine the outcome of a run, beside the file of its model.
 SOURCES = (
@@ -38,6 +38,8 @@ SOURCES = (
 )
 
 CHECK_EVERY_STEPS = 50  # looking at a loss on CUDA waits for the device
+DIGEST_BYTES = 32  # of SHA-256
+ARCHIVE_END_BYTES = 22  # the last record of a zip file without a comment
 
 
 @dataclass
@@ -102,6 +104,8 @@ def fit(
     Raises:
         OutOfTimeError: the next epoch, taken to last as long as the earlier ones, would
             end after the deadline.
+        RecordError: the checkpoint is damaged.
+        ValueError: processes cannot share a batch.
     """
     device = torch.device(device)
     processes = parallel.rank_and_size()[1]
@@ -314,6 +318,9 @@ def write_checkpoint(
         "fit": asdict(state),
     }
     torch.save(content, buffer)
+    # Behind the archive, where its readers look past it.
+    digest = hashlib.sha256(buffer.getbuffer()).digest()
+    buffer.write(digest)
     records.write_atomically(file, buffer.getvalue())
 
 
@@ -323,12 +330,56 @@ def read_checkpoint(
     optimizer: torch.optim.Optimizer,
     device: torch.device,
 ) -> Fit:
-    content = torch.load(file, map_location=device, weights_only=True)
-    model.load_state_dict(content["model"])
-    optimizer.load_state_dict(content["optimizer"])
+    """Continue from a checkpoint; raises `RecordError` if it is damaged."""
+    content = load_checkpoint(file, device)
+    with damage_named(file):
+        model.load_state_dict(content["model"])
+        optimizer.load_state_dict(content["optimizer"])
+        if any(  # PyTorch would stumble over them in the first step
+            torch.is_tensor(value) and value.ndim and value.shape != parameter.shape
+            for parameter, values in optimizer.state.items()
+            for value in values.values()
+        ):
+            raise ValueError("the optimizer's state is of another model")
     state = Fit(**content["fit"])
     state.interruptions += 1
     return state
+
+
+def load_checkpoint(file: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
+    """What `write_checkpoint` wrote; raises `RecordError` if it is damaged."""
+    written = file.read_bytes()
+    body, digest = memoryview(written)[:-DIGEST_BYTES], written[-DIGEST_BYTES:]
+    # Checkpoints of older versions have no digest and end as every archive does.
+    older = written[-ARCHIVE_END_BYTES:].startswith(b"PK\5\6")
+    with damage_named(file):
+        if hashlib.sha256(body).digest() != digest and not older:
+            raise ValueError("not the bytes that were written")
+        content: dict[str, Any] = torch.load(
+            io.BytesIO(written), map_location=device, weights_only=True
+        )
+        names = content.keys(), content["fit"].keys()
+        if names != ({"model", "optimizer", "fit"}, asdict(Fit()).keys()):
+            raise ValueError("not the fields that were written")
+    return content
+
+
+@contextmanager
+def damage_named(file: Path) -> Iterator[None]:
+    """Whatever goes wrong in taking up the file's content means that it is damaged.
+
+    Raises:
+        RecordError: it is.
+        MemoryError, torch.OutOfMemoryError: the machine is too small for it.
+    """
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # PyTorch raises a dozen kinds
+        raise RecordError(
+            f"{file} is damaged; delete it and give the command again"
+        ) from error
 
 
 class Progress:
@@ -370,12 +421,15 @@ def checkpoint_file(run: Run, out: Path) -> Path:
 
 
 def epochs_done(run: Run, out: Path) -> int:
-    """Epochs in the checkpoint of a run that was interrupted; 0 without one."""
+    """Epochs in the checkpoint of a run that was interrupted.
+
+    0 without one, and if it is damaged: `execute` says so when the run has its turn.
+    """
     file = checkpoint_file(run, out)
-    if not file.exists():
+    try:
+        return Fit(**load_checkpoint(file)["fit"]).epochs
+    except (RecordError, FileNotFoundError):
         return 0
-    content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    return Fit(**content["fit"]).epochs
 
 
 class BusyError(Exception):
@@ -398,7 +452,8 @@ def execute(
     record is written to `out`.
 
     Raises:
-        DataError, RecordError, ValueError: data, record or model settings are bad.
+        DataError, RecordError, ValueError: data, record or checkpoint, or settings are
+            bad.
         BusyError: another process works on this run and `wait` is False.
         OutOfTimeError: as `fit`; the same call with a later deadline goes on.
     """
