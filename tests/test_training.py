@@ -524,6 +524,22 @@ def test_a_run_has_one_worker(tmp_path: Path) -> None:
         training.execute(RUN, tmp_path, wait=False)
 
 
+def test_parts_of_checkpoints_are_removed(tmp_path: Path) -> None:
+    """Those that a killed process left of this run; others may be in the making."""
+    folder = tmp_path / ".checkpoints"
+    folder.mkdir()
+    own, other = (folder / f".{key}.pt.x7z_" for key in (RUN.key, "0123456789ab"))
+    own.touch()
+    other.touch()
+    lock = FileLock(folder / f"{RUN.key}.lock")
+    with lock, pytest.raises(training.BusyError):
+        training.execute(RUN, tmp_path, wait=False)
+    assert own.exists()  # its process is at work
+    training.execute(RUN, tmp_path)
+    assert not own.exists()
+    assert other.exists()
+
+
 def test_first_losses_are_those_of_any_machine() -> None:
     """Ten steps agree across machines to 1 %; more would amplify rounding."""
     digits = data.load("digits")

@@ -464,6 +464,9 @@ def execute(
     lock = FileLock(checkpoint.with_suffix(".lock"), timeout=-1 if wait else 0)
     try:
         with lock if first else nullcontext():
+            if first:  # what a killed process had not finished writing
+                for part in checkpoint.parent.glob(f".{checkpoint.name}.*"):
+                    part.unlink(missing_ok=True)
             if parallel.decided(target.exists(), device):
                 found = records.read(target)
                 assert isinstance(found, RunRecord)
