@@ -5,6 +5,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
+from papernets.experiments.survey_recipes import PAPERS, SURVEY_AUTHOR
 from papernets.recipes import RECIPES, Recipe
 
 BASE = Recipe(name="base", epochs=10, batch_size=8, lr=0.4)
@@ -21,11 +22,42 @@ BASE = Recipe(name="base", epochs=10, batch_size=8, lr=0.4)
         {"momentum": 1.0},
         {"schedule": "linear"},
         {"clip_grad_norm": 0.0},
+        {"clip_grad_norm": math.inf},
+        {"lr": math.inf},
+        {"lr_decay": -1.0},
+        {"lr_decay": 1.5},
+        {"lr_milestones_epochs": (-5, 5)},
     ],
 )
 def test_bad_values_are_refused(change: dict) -> None:
     with pytest.raises(ValidationError, match=next(iter(change))):
         BASE.but(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"warmup_epochs": 10.0}, "it must be less than epochs, which is 10"),
+        (
+            {"schedule": "step", "lr_milestones_epochs": (5, 500)},
+            "none may be after the last epoch, 10",
+        ),
+        ({"schedule": "step"}, "schedule 'step' needs at least one milestone"),
+    ],
+)
+def test_contradictions_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        BASE.but(**change)
+    (error,) = caught.value.errors()
+    assert error["loc"][0] in ("warmup_epochs", "lr_milestones_epochs")
+    assert error["msg"] == message
+
+
+def test_every_recipe_can_be_shortened() -> None:
+    published = [*PAPERS.values(), *SURVEY_AUTHOR.values()]
+    for recipe in (*RECIPES.values(), *(p.recipe for p in published)):
+        for epochs in (1, 2, 30, 1_000):
+            assert recipe.quick(epochs).epochs == epochs
 
 
 def test_unknown_field_is_refused() -> None:

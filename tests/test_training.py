@@ -66,7 +66,7 @@ def test_it_learns(digits: data.Dataset) -> None:
 def test_sgd_step_is_the_textbook_one(digits: data.Dataset) -> None:
     """Two steps of Nesterov SGD with decay on one batch, against the formulas."""
     recipe = Recipe(
-        name="r", epochs=2, batch_size=2_000, lr=0.1, momentum=0.9, weight_decay=0.01
+        name="r", epochs=2, batch_size=1_257, lr=0.1, momentum=0.9, weight_decay=0.01
     )
     model = linear()
     weight = model[1].weight.detach().clone().double()
@@ -97,7 +97,7 @@ def test_decay_can_spare_biases_and_norms() -> None:
 
 def test_clipping_bounds_the_step(digits: data.Dataset) -> None:
     recipe = Recipe(
-        name="r", epochs=1, batch_size=2_000, lr=1.0, momentum=0.0, clip_grad_norm=1e-3
+        name="r", epochs=1, batch_size=1_257, lr=1.0, momentum=0.0, clip_grad_norm=1e-3
     )
     model = linear()
     before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
@@ -131,6 +131,13 @@ def test_feed_serves_scaled_pixels(digits: data.Dataset, scaling: str) -> None:
     }
     assert len(served) == feed.steps * 64
     assert served.items() <= own.items()
+
+
+def test_a_batch_has_no_more_images_than_there_are(digits: data.Dataset) -> None:
+    """The record would claim batches that were never made."""
+    recipe = RECIPE.but(batch_size=1_258)
+    with pytest.raises(ValueError, match="batch_size is 1258; it must be at most 1257"):
+        training.fit(linear(), digits, recipe)
 
 
 def test_an_image_can_be_scaled_by_itself(digits: data.Dataset) -> None:
@@ -555,7 +562,7 @@ def test_cuda_agrees_with_cpu(digits: data.Dataset) -> None:
     for device in ("cpu", "cuda"):
         torch.manual_seed(0)
         model = training.build(RUN, digits)
-        recipe = RECIPE.but(epochs=1, crop_padding=0, flip=False, batch_size=2_000)
+        recipe = RECIPE.but(epochs=1, crop_padding=0, flip=False, batch_size=1_257)
         result = training.fit(model, digits, recipe, device=device)
         losses.append(result.curves["validation_loss"][0])
     assert losses[1] == pytest.approx(losses[0], rel=5e-2)

@@ -33,8 +33,17 @@ class Feed:
 
     @property
     def steps(self) -> int:
-        """Batches in an epoch; the last, incomplete one is dropped."""
-        return max(len(self.split) // self.recipe.batch_size, 1)
+        """Batches in an epoch; the last, incomplete one is dropped.
+
+        Raises ValueError if there are fewer images than a batch has.
+        """
+        batch, images = self.recipe.batch_size, len(self.split)
+        if batch > images:
+            raise ValueError(
+                f"batch_size is {batch}; it must be at most {images}, the number of "
+                "images to train on"
+            )
+        return images // batch
 
     def epoch(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Shuffled, augmented batches: float (B, C, H, W) and int64 (B,).

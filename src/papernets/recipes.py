@@ -9,13 +9,20 @@ import math
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
 STRICT = ConfigDict(extra="forbid", strict=True)
 
 
-@dataclass(frozen=True, config=STRICT, kw_only=True)
+def contradiction(message: str) -> PydanticCustomError:
+    """The error of a field that does not go with the fields before it."""
+    return PydanticCustomError("contradiction", "{message}", {"message": message})
+
+
+# JSON has no infinite numbers, so a record could not hold them.
+@dataclass(frozen=True, config=STRICT | {"allow_inf_nan": False}, kw_only=True)
 class Recipe:
     """One way to train a network; times are in epochs, learning rates per step.
 
@@ -36,8 +43,13 @@ class Recipe:
 
     schedule: Literal["constant", "step", "cosine", "one_cycle"] = "constant"
     warmup_epochs: float = Field(default=0.0, ge=0)  # linear rise from 0 to lr
-    lr_milestones_epochs: tuple[int, ...] = ()  # "step" only
-    lr_decay: float = 0.1  # factor at each milestone, "step" only
+    # "step" only; the default is validated because "step" needs others.
+    lr_milestones_epochs: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...], Field(validate_default=True)
+    ] = ()
+    lr_decay: Annotated[float, Field(gt=0, le=1)] = (
+        0.1  # factor at each milestone, "step" only
+    )
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     clip_grad_norm: float | None = Field(default=None, gt=0)  # L2 norm of all gradients
@@ -64,6 +76,26 @@ class Recipe:
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast, weights stay fp32
     channels_last: bool = True
     compile: bool = False  # torch.compile
+
+    @field_validator("warmup_epochs")
+    @classmethod
+    def ends_in_time(cls, warmup: float, info: ValidationInfo) -> float:
+        epochs = info.data.get("epochs", math.inf)  # not there if refused itself
+        if warmup >= epochs:
+            raise contradiction(f"it must be less than epochs, which is {epochs}")
+        return warmup
+
+    @field_validator("lr_milestones_epochs")
+    @classmethod
+    def are_reached(
+        cls, milestones: tuple[int, ...], info: ValidationInfo
+    ) -> tuple[int, ...]:
+        epochs = info.data.get("epochs", math.inf)
+        if max(milestones, default=0) > epochs:
+            raise contradiction(f"none may be after the last epoch, {epochs}")
+        if info.data.get("schedule") == "step" and not milestones:
+            raise contradiction("schedule 'step' needs at least one milestone")
+        return milestones
 
     def but(self, **changes: object) -> "Recipe":
         """This recipe with some fields changed; the changed recipe is validated."""
