@@ -1,5 +1,6 @@
 """Augmentation: each image on its own, nothing but crops and flips."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,12 +15,13 @@ def generator(seed: int = 0) -> torch.Generator:
 @given(
     seed=st.integers(0, 100),
     size=st.integers(1, 6),
-    padding=st.integers(1, 3),
+    most=st.integers(1, 3),
     channels=st.integers(1, 3),
 )
 def test_crops_are_windows_of_their_own_image(
-    seed: int, size: int, padding: int, channels: int
+    seed: int, size: int, most: int, channels: int
 ) -> None:
+    padding = min(most, size)
     images = torch.randint(1, 256, (5, channels, size, size), dtype=torch.uint8)
     padded = augment.pad(images, padding)
     picked = torch.tensor([3, 0, 0, 4])
@@ -76,3 +78,20 @@ def test_padding_modes() -> None:
     full = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     assert torch.equal(augment.pad(full, 2, "reflect")[:, :, 2:-2, 2:-2], full)
     assert augment.pad(full, 0) is full
+
+
+@pytest.mark.parametrize(
+    ("padding", "mode", "message"),
+    [
+        (-1, "constant", "crop padding is -1; images of 8x9 pixels take 0 to 8"),
+        (9, "constant", "crop padding is 9; images of 8x9 pixels take 0 to 8"),
+        (8, "reflect", "crop padding is 8; images of 8x9 pixels take 0 to 7"),
+        (2, "foo", "crop mode 'foo' is neither constant nor reflect"),
+    ],
+)
+def test_bad_paddings_are_refused(padding: int, mode: str, message: str) -> None:
+    images = torch.zeros(1, 1, 8, 9, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        augment.pad(images, padding, mode)
+    for allowed, right in ((8, "constant"), (7, "reflect")):
+        assert augment.pad(images, allowed, right).shape[2] == 8 + 2 * allowed

@@ -10,7 +10,26 @@ from torch.nn import functional
 
 
 def pad(images: Tensor, padding: int, mode: str = "constant") -> Tensor:
-    """Pad uint8 (N, C, H, W) by `padding` pixels on each side: zeros or reflection."""
+    """Pad uint8 (N, C, H, W) by `padding` pixels on each side.
+
+    Args:
+        images: the shorter side limits the padding.
+        padding: at most that side; a pixel less in a reflection, which leaves the edge
+            out.
+        mode: "constant" (zeros) or "reflect".
+
+    Raises:
+        ValueError: another mode, or a padding that the images do not allow.
+    """
+    if mode not in ("constant", "reflect"):
+        raise ValueError(f"crop mode {mode!r} is neither constant nor reflect")
+    height, width = images.shape[-2:]
+    largest = min(height, width) - (mode == "reflect")
+    if not 0 <= padding <= largest:
+        raise ValueError(
+            f"crop padding is {padding}; images of {height}x{width} pixels take 0 to "
+            f"{largest} in crop mode {mode!r}"
+        )
     if padding == 0:
         return images
     # Reflection is not implemented for uint8; half holds 0..255 exactly.
