@@ -531,6 +531,13 @@ def test_a_run_has_one_worker(tmp_path: Path) -> None:
         training.execute(RUN, tmp_path, wait=False)
 
 
+@pytest.mark.parametrize("threads", [0, -2])
+def test_a_run_has_at_least_one_thread(threads: int) -> None:
+    with pytest.raises(ValueError, match=f"^threads is {threads}; it must be at least"):
+        training.tune_process(threads)
+    assert torch.get_num_threads() == 1
+
+
 def test_parts_of_checkpoints_are_removed(tmp_path: Path) -> None:
     """Those that a killed process left of this run; others may be in the making."""
     folder = tmp_path / ".checkpoints"
