@@ -258,6 +258,19 @@ def test_a_real_campaign_on_digits(tmp_path: Path) -> None:
     assert len(list(campaign.carry_on(plan, tmp_path, budget_seconds=600))) == 1
 
 
+def test_a_damaged_checkpoint_ends_no_planning(tmp_path: Path) -> None:
+    """The other runs are made; the sentence comes when the run has its turn."""
+    (first,) = model_survey.studies("quick")["equal_compute"]["nin_bn"]
+    plan = [first, dataclasses.replace(first, seed=1)]
+    file = training.checkpoint_file(plan[1], tmp_path)
+    file.parent.mkdir()
+    file.write_bytes(b"damaged")
+    made = campaign.carry_on(plan, tmp_path, budget_seconds=600)
+    assert next(made).run == first
+    with pytest.raises(records.RecordError, match="is damaged; delete it and give"):
+        next(made)
+
+
 # --- Forecasts ----------------------------------------------------------------------
 
 
