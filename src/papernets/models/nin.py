@@ -90,7 +90,7 @@ SLIP = (
     "1.0 M: a decimal slip.",
     "The survey dates the paper 2013-11-16; it appeared on arXiv on 2013-12-16.",
 )
-HE = "He initialisation, as in all networks of this book."
+HE = "He initialisation."
 
 register(
     "nin",
