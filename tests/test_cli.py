@@ -63,6 +63,8 @@ def test_train_then_results(tmp_path: Path, capsys) -> None:
         (["train", "polynet", "--epochs", "0"], "--epochs is 0"),
         (["train", "polynet", "--set", "lr"], "--set 'lr' is not of the form"),
         (["train", "polynet", "--set", "lr=fast"], "lr is 'fast': Input should be"),
+        (["train", "mlp10", "--set", "lr=inf"], "lr is inf; it must be a finite num"),
+        (["train", "mlp10", "--set", "width=nan"], "width is nan; it must be a finite"),
         (["train", "polynet", "--set", "bloks=2"], "polynet has no argument 'bloks'"),
         (["train", "polynet"], "8x8 images are too small for 5 blocks"),
         (["train", "polynet", "--device", "warp"], "device 'warp' cannot be used here"),

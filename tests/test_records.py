@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -223,6 +224,30 @@ def test_key_of_a_measurement() -> None:
     keys = {dataclasses.replace(MEASUREMENT, **change).key for change in changes}
     assert len({MEASUREMENT.key, *keys}) == 5
     assert MEASUREMENT.key == "54b422949664"
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_infinite_settings_are_refused_before_any_work(value: float) -> None:
+    message = f"is {value}; it must be a finite number"
+    for name in ("lr_decay", "clip_grad_norm", "weight_decay"):
+        if value > 0 or name == "lr_decay":  # the others are positive
+            with pytest.raises(ValueError, match=f"{name} {message}"):
+                dataclasses.replace(RUN, recipe=RECIPE.but(**{name: value}))
+    with pytest.raises(ValueError, match=f"init_bias {message}"):
+        dataclasses.replace(RUN, model_args={"blocks": 2, "init_bias": value})
+    with pytest.raises(ValueError, match=f"bits {message}"):
+        dataclasses.replace(MEASUREMENT, settings={"bits": value})
+
+
+def test_a_record_that_could_not_be_read_is_not_written(tmp_path: Path) -> None:
+    file = records.write(make(), tmp_path)
+    before = file.read_bytes()
+    record = make(dataclasses.replace(RUN, model_args={"blocks": 2}))
+    assert record.run.key == RUN.key  # the old record is at its place
+    record.run.model_args["blocks"] = math.inf
+    with pytest.raises(RecordError, match=f"{file.name}: a setting cannot be written"):
+        records.write(record, tmp_path)
+    assert file.read_bytes() == before
 
 
 @pytest.mark.parametrize("value", [float("inf"), [1.0, float("nan")], {"a": [-1e999]}])

@@ -87,6 +87,8 @@ def one_line(error: Exception) -> str:
 
     if isinstance(error, ValidationError):
         first = error.errors()[0]
+        if first["type"] == "value_error":  # of a validator of ours
+            return str(first["ctx"]["error"])
         where = ".".join(map(str, first["loc"]))
         return f"{where} is {first['input']!r}: {first['msg']}"
     known = (

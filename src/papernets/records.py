@@ -12,14 +12,14 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
 
 from papernets.recipes import STRICT, Recipe
@@ -29,6 +29,17 @@ Setting = bool | int | float | str | None
 
 class RecordError(Exception):
     """A record that cannot be used; the message names the file and the field."""
+
+
+def require_finite(settings: Mapping[str, Any]) -> None:
+    """Refuse numbers that JSON cannot hold, before any work is done with them.
+
+    Raises:
+        ValueError: a setting is infinite or not a number; the message names it.
+    """
+    for name, value in settings.items():
+        if not all(map(math.isfinite, numbers_in(value))):
+            raise ValueError(f"{name} is {value}; it must be a finite number")
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -42,6 +53,18 @@ class Run:
     recipe: Recipe
     seed: int
     test_every_epoch: bool = False  # record a test curve; no choice is made by it
+
+    @field_validator("model_args")
+    @classmethod
+    def _finite_arguments(cls, values: dict[str, Setting]) -> dict[str, Setting]:
+        require_finite(values)
+        return values
+
+    @field_validator("recipe")
+    @classmethod
+    def _finite_recipe(cls, recipe: Recipe) -> Recipe:
+        require_finite(vars(recipe))
+        return recipe
 
     @cached_property
     def key(self) -> str:
@@ -68,6 +91,12 @@ class Measurement:
     settings: dict[str, Setting]  # its keyword arguments beside the seed
     dataset: str | None = None  # loaded, it is the function's first argument
     seed: int = 0
+
+    @field_validator("settings")
+    @classmethod
+    def _finite_settings(cls, values: dict[str, Setting]) -> dict[str, Setting]:
+        require_finite(values)
+        return values
 
     @cached_property
     def key(self) -> str:
@@ -185,14 +214,22 @@ def write(record: Record, folder: Path) -> Path:
     """Write the record to `folder`/<experiment>/, whole or not at all.
 
     Raises:
-        RecordError: a value is infinite or not a number, which JSON cannot hold.
+        RecordError: a value is infinite or not a number, which JSON cannot hold, or
+            what would be written is not the record of the same task.
     """
     target = folder / record.task.experiment / record.task.file_name
     if isinstance(record, MeasurementRecord):
         for name, value in record.values.items():
             if not all(map(math.isfinite, numbers_in(value))):
                 raise RecordError(f"{target}: {name} is not finite; write None")
-    write_atomically(target, encoded(record))
+    content = encoded(record)
+    try:
+        same = decoded(content).task.key == record.task.key
+    except ValidationError:
+        same = False
+    if not same:  # it would make the whole folder unreadable
+        raise RecordError(f"{target}: a setting cannot be written; nothing was changed")
+    write_atomically(target, content)
     return target
 
 
@@ -203,6 +240,12 @@ def encoded(record: Record) -> bytes:
     text = json.dumps(content, indent=1)
     text = re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m[0].split()), text)
     return (text + "\n").encode()
+
+
+def decoded(content: bytes) -> Record:
+    """The record in the text of a file; raises pydantic's `ValidationError`."""
+    measured = b'"measurement"' in content
+    return (_MEASUREMENTS if measured else _RUNS).validate_json(content)
 
 
 def numbers_in(value: Any) -> list[float]:
@@ -237,15 +280,14 @@ def read(file: Path) -> Record:
             the wrong type, or its name is not that of the run it holds.
     """
     content = file.read_bytes()
-    measured = b'"measurement"' in content
     try:
-        record: Record = (_MEASUREMENTS if measured else _RUNS).validate_json(content)
+        record = decoded(content)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the file"
         raise RecordError(f"{file}: {field}: {first['msg']}") from error
     if record.task.key not in file.name:
-        what = "measurement" if measured else "run"
+        what = "run" if isinstance(record, RunRecord) else "measurement"
         raise RecordError(
             f"{file}: the {what} inside has the key {record.task.key}, the name does "
             f"not: the {what} was edited, or the file renamed from "
