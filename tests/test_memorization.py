@@ -1,5 +1,6 @@
 """Exact memorization against the printed example, and against plain Fractions."""
 
+import errno
 import itertools
 import json
 import math
@@ -505,11 +506,12 @@ def test_an_interrupted_save_leaves_the_old_file(
     before = path.read_bytes()
 
     def full(_: int) -> None:
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OSError, match="no space left; free some") as caught:
         memorize(X, Y, 4, 4).save(path)
+    assert caught.value.filename == str(path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["net.json"]
 

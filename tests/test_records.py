@@ -1,6 +1,7 @@
 """Run records: identity, validation, atomic writing, merging."""
 
 import dataclasses
+import errno
 import json
 import math
 import shutil
@@ -147,11 +148,12 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None:
     before = file.read_bytes()
 
     def fail(*args: object) -> None:
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(records.os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr("papernets.files.os.replace", fail)
+    with pytest.raises(OSError, match="no space left; free some") as caught:
         records.write(make(test_accuracy=0.9), tmp_path)
+    assert caught.value.filename == str(file)
     assert file.read_bytes() == before
     assert len(list(file.parent.iterdir())) == 1
 

@@ -10,7 +10,6 @@ import itertools
 import json
 import math
 import numbers
-import os
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,8 @@ import numpy as np
 import torch
 from flint import arb, fmpq, fmpz
 from torch import nn
+
+from papernets.files import write_atomically
 
 Ratio = tuple[Any, Any]  # numerator and positive denominator (fmpz), not reduced
 
@@ -277,21 +278,19 @@ class ExactNetwork:
 
         In W2 p/*f has f times the denominator before it. The file appears complete or
         not at all, and ends with the SHA-256 of all before.
+
+        Raises:
+            ValueError: `path` is a folder or a device, or its folder is a file.
+            OSError: the file cannot be written; the error names it.
         """
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        write_atomically(Path(path), self._content())
+
+    def _content(self) -> Iterator[bytes]:
         digest = hashlib.sha256()
-        try:
-            with temporary.open("wb") as file:
-                for text in map(str.encode, self._texts()):
-                    digest.update(text)
-                    file.write(text)
-                file.write(b'"sha256": "%s"}\n' % digest.hexdigest().encode())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        for text in map(str.encode, self._texts()):
+            digest.update(text)
+            yield text
+        yield b'"sha256": "%s"}\n' % digest.hexdigest().encode()
 
     def _texts(self) -> Iterator[str]:
         """The file up to its checksum, one row of W2 a line."""

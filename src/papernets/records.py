@@ -9,9 +9,7 @@ records from several machines merge by copying: equal tasks have equal file name
 import hashlib
 import json
 import math
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from functools import cached_property
@@ -22,6 +20,7 @@ import pandas as pd
 from pydantic import JsonValue, TypeAdapter, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
 
+from papernets.files import write_atomically
 from papernets.recipes import STRICT, Recipe
 
 Setting = bool | int | float | str | None
@@ -216,6 +215,7 @@ def write(record: Record, folder: Path) -> Path:
     Raises:
         RecordError: a value is infinite or not a number, which JSON cannot hold, or
             what would be written is not the record of the same task.
+        ValueError, OSError: as `files.write_atomically`.
     """
     target = folder / record.task.experiment / record.task.file_name
     if isinstance(record, MeasurementRecord):
@@ -254,22 +254,6 @@ def numbers_in(value: Any) -> list[float]:
         parts = value.values() if isinstance(value, dict) else value
         return [number for part in parts for number in numbers_in(part)]
     return [value] if isinstance(value, int | float) else []
-
-
-def write_atomically(target: Path, content: bytes) -> None:
-    """Replace `target`, so that a reader or a crash sees the old or the new content."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(part, 0o644)
-        os.replace(part, target)
-    except BaseException:
-        os.unlink(part)
-        raise
 
 
 def read(file: Path) -> Record:
