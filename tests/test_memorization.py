@@ -516,6 +516,17 @@ def test_an_interrupted_save_leaves_the_old_file(
     assert os.listdir(tmp_path) == ["net.json"]
 
 
+def test_a_network_is_not_saved_over_a_folder_or_a_device(tmp_path: Path) -> None:
+    network = memorize(X, Y, 3, 3)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe is no regular file"):
+        network.save(tmp_path / "pipe")
+    with pytest.raises(ValueError, match=f"^{tmp_path} is a folder"):
+        network.save(tmp_path)
+    assert os.listdir(tmp_path) == ["pipe"]
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_weights_of_the_wrong_shape_are_refused() -> None:
     fields = vars(memorize(X, Y, 3, 3))
     with pytest.raises(ValueError, match="do not fit together"):

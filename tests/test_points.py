@@ -1,5 +1,6 @@
 """Points from a CSV file, and `papernets memorize`: what is read, built and refused."""
 
+import os
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -126,6 +127,34 @@ def test_other_encodings_and_missing_files(file: Path, capsys) -> None:
 def test_bad_numbers(file: Path, options: list[str], message: str, capsys) -> None:
     assert memorize(file, *options) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("points.csv", "points.csv is the file of the points; give another name"),
+        ("link", "link is the file of the points; give another name"),
+        ("folder", "folder is a folder; give the name of a file"),
+        ("pipe", "pipe is no regular file; give another name"),
+        ("points.csv/net.json", "points.csv is not a folder; give another one"),
+    ],
+)
+def test_no_other_file_is_replaced(
+    file: Path, out: str, message: str, capsys, monkeypatch
+) -> None:
+    """And no work is done before that is known."""
+    folder = file.parent
+    (folder / "link").symlink_to(file)
+    (folder / "folder").mkdir()
+    os.mkfifo(folder / "pipe")
+    names = set(os.listdir(folder))
+    monkeypatch.setattr("papernets.memorization.memorize", None)
+    assert memorize(file, "--out", str(folder / out)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(message)
+    assert file.read_text() == XOR
+    assert (folder / "pipe").is_fifo()
+    assert set(os.listdir(folder)) == names
 
 
 def test_an_interruption_is_one_line(file: Path, capsys, monkeypatch) -> None:

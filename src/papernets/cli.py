@@ -356,11 +356,16 @@ def memorize_points(options: argparse.Namespace) -> None:
 
     from tqdm import tqdm
 
+    from papernets.files import check_target, make_folder
     from papernets.memorization import ConflictError, memorize
     from papernets.points import read_points
 
-    x, y, lines = read_points(options.data, options.targets)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    points, out = options.data, options.out
+    check_target(out)
+    if out.exists() and points.exists() and out.samefile(points):
+        raise UsageError(f"--out {out} is the file of the points; give another name")
+    x, y, lines = read_points(points, options.targets)
+    make_folder(out.parent)
     began = perf_counter()
     with tqdm(desc="building", leave=False, disable=not sys.stderr.isatty()) as bar:
 
