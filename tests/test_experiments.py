@@ -337,6 +337,18 @@ def test_a_measurement_is_made_once(toy: types.ModuleType, tmp_path: Path) -> No
     assert list(table.seed) == list(table.seed_seen) == [0, 1]
 
 
+def test_a_file_in_place_of_the_folder_is_found_before_the_work(
+    toy: types.ModuleType, tmp_path: Path
+) -> None:
+    task = Measurement(
+        experiment="toy", function="pixels", settings={"channel": 0}, dataset="digits"
+    )
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file is not a folder; give another one"):
+        experiments.measure(task, tmp_path / "file")
+    assert toy.calls == []
+
+
 def test_an_empty_study_of_measurements_names_the_command(
     toy: types.ModuleType,
 ) -> None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pandas as pd
 
 from papernets import records
+from papernets.files import make_folder
 from papernets.records import (
     Measurement,
     MeasurementRecord,
@@ -187,6 +188,10 @@ def measure(task: Measurement, out: Path, *, device: str = "cpu") -> Measurement
 
     The function gets the data set, if there is one, and the seed and settings by name;
     it returns a mapping from names to numbers, text or lists of them.
+
+    Raises:
+        DataError, RecordError, ValueError, OSError: data, record, settings or `out` are
+            bad; that there can be no folder for the record is found before the work.
     """
     from papernets.data import load
     from papernets.provenance import provenance
@@ -197,6 +202,7 @@ def measure(task: Measurement, out: Path, *, device: str = "cpu") -> Measurement
         assert isinstance(found, MeasurementRecord)
         return found
     module = chapter(task.experiment)
+    make_folder(target.parent)
     data = load(task.dataset) if task.dataset else None
     began = time.perf_counter()
     values = getattr(module, task.function)(
