@@ -2,19 +2,26 @@
 
 import json
 import multiprocessing
+import os
+import signal
 import statistics
+import subprocess
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from slurm_cluster import wait_until
 
 from papernets import experiments, records
 from papernets.data import DataError
 from papernets.experiments import Results, pi_net
+from papernets.parallel import LostProcessError
 from papernets.provenance import source_checksum
+from papernets.recipes import Recipe
 from papernets.records import Measurement, RecordError
 
 
@@ -281,6 +288,46 @@ def test_a_worker_that_fails_stops_the_grid(tmp_path: Path) -> None:
     bad = replace(experiments.tasks_of([tiny_study()])[0], dataset="nothing")
     with pytest.raises(DataError, match="no data set 'nothing'"):
         list(experiments.execute_all([bad] * 2, tmp_path, jobs=2))
+
+
+GRID = [
+    replace(
+        experiments.tasks_of([tiny_study()])[0],
+        model="mlp10",
+        model_args={"width": 8},
+        recipe=Recipe(name="r", epochs=2000, batch_size=128, lr=0.05),
+        seed=seed,
+    )
+    for seed in range(5)
+]
+
+
+def test_a_killed_worker_is_one_sentence(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        grid = pool.submit(list, experiments.execute_all(GRID, tmp_path, jobs=2))
+        wait_until(lambda: list(tmp_path.rglob("*.pt")))
+        os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+        with pytest.raises(LostProcessError, match=r"a process was killed, .* --jobs$"):
+            grid.result()
+    assert not multiprocessing.active_children()
+
+
+def test_ctrl_c_ends_the_whole_grid(tmp_path: Path) -> None:
+    """As a terminal sends it: to all processes at once."""
+    command = [sys.executable, "-m", "papernets.cli", "run", "batch_norm", "--jobs"]
+    process = subprocess.Popen(
+        [*command, "2", "--out", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until(lambda: list(tmp_path.rglob("*.pt")))
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)  # until the last process has ended
+    assert errors == "interrupted; the same command continues the run\n"
+    assert process.returncode == 130
+    assert not [file for file in tmp_path.rglob(".*") if file.is_file()]
 
 
 def test_processes_take_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:

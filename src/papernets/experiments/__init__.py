@@ -10,9 +10,14 @@ measurements.
 import importlib
 import multiprocessing
 import os
+import signal
+import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -23,6 +28,7 @@ import pandas as pd
 
 from papernets import records
 from papernets.files import make_folder
+from papernets.parallel import LostProcessError
 from papernets.records import (
     Measurement,
     MeasurementRecord,
@@ -237,6 +243,10 @@ def execute_all(
     (default 1): for small networks faster than one process on all cores. With the
     device "cuda" they take all GPUs in turn. With a `cluster` the tasks are jobs there,
     see `papernets.sweep.execute_all`.
+
+    Raises:
+        LostProcessError: a process was killed; finished tasks have their records.
+        DataError, RecordError, ValueError, OSError: as `execute` and `measure`.
     """
     from papernets import sweep, training
 
@@ -253,27 +263,76 @@ def execute_all(
     # Idle OpenMP threads would spin and slow the other processes down; read at import.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
+    pool = ProcessPoolExecutor(
         jobs,
         mp_context=context,
         initializer=start_worker,
         initargs=(threads or 1, device, context.Value("i", 0)),
-    ) as pool:
-        submitted = [pool.submit(execute, task, out, device=device) for task in tasks]
+    )
+    with ended(pool):
+        # Ctrl-C reaches all processes of a terminal, and this one alone answers it: the
+        # others have the signal blocked from their first moment on.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            for future in as_completed(submitted):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            submitted = [pool.submit(work, task, out, device) for task in tasks]
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for future in as_completed(submitted):
+            yield future.result()
+
+
+@contextmanager
+def ended(pool: ProcessPoolExecutor) -> Iterator[None]:
+    """Leave no process of the pool behind, and let none begin another task.
+
+    After an error tasks that were begun are finished; at Ctrl-C, or if nobody wants the
+    results any more, they are not.
+
+    Raises:
+        LostProcessError: a process was killed.
+    """
+    try:
+        try:
+            yield
+        except Exception:
+            pool.shutdown(cancel_futures=True)
             raise
+    except BrokenProcessPool as error:
+        raise LostProcessError(
+            "a process was killed, perhaps for lack of memory; the same command goes "
+            "on, and needs less with fewer --jobs"
+        ) from error
+    except Exception:
+        raise
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def work(task: Task, out: Path, device: str) -> Record:
+    """`execute` in a process of a pool, which removes unfinished files at its end."""
+    try:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+        try:
+            return execute(task, out, device=device)
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    except SystemExit:  # the pool would take it for a result and go on
+        os._exit(128 + signal.SIGTERM)
 
 
 def start_worker(threads: int, device: str, started: "Synchronized[int]") -> None:
     """Prepare a process of `execute_all`; "cuda" is the GPU of its number from here."""
     import torch
+    from tqdm import tqdm
 
     from papernets import training
 
+    # tqdm's own lock is a semaphore of the system, which a terminated process leaves.
+    tqdm.set_lock(threading.RLock())
     with started.get_lock():
         number = started.value
         started.value += 1
