@@ -65,6 +65,11 @@ def test_train_then_results(tmp_path: Path, capsys) -> None:
         (["train", "polynet", "--set", "lr=fast"], "lr is 'fast': Input should be"),
         (["train", "mlp10", "--set", "lr=inf"], "lr is inf; it must be a finite num"),
         (["train", "mlp10", "--set", "width=nan"], "width is nan; it must be a finite"),
+        (["train", "vgg_a", "--set", "in_channels=1"], "in_channels cannot be set: it"),
+        (
+            ["train", "resnet20", "--set", "budget_macs=x"],
+            "budget_macs is 'x'; it ",
+        ),
         (["train", "polynet", "--set", "bloks=2"], "polynet has no argument 'bloks'"),
         (["train", "polynet"], "8x8 images are too small for 5 blocks"),
         (["train", "polynet", "--device", "warp"], "device 'warp' cannot be used here"),

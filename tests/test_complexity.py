@@ -1,6 +1,7 @@
 """Counts, multiply-adds and receptive fields, each found a second way."""
 
 import itertools
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -470,6 +471,11 @@ def test_impossible_budgets(family: str) -> None:
         models.create(family, budget_macs=1100, image_size=8)
     with pytest.raises(ValueError, match="must be positive"):
         models.create(family, budget_macs=0)
+    for tolerance in (-0.1, math.nan):
+        with pytest.raises(ValueError, match=f"tolerance is {tolerance}; it must be "):
+            models.fit_budget(family, 1100, tolerance=tolerance)
+    with pytest.raises(ValueError, match="image_size is 0; it must be a whole numb"):
+        models.fit_budget(family, 1100, image_size=0)
     with pytest.raises(ValueError, match="width follows from budget_macs"):
         models.create(family, budget_macs=1e6, width=3)
     with pytest.raises(ValueError, match="no argument 'depth'"):

@@ -1,10 +1,14 @@
 """The networks: parameter counts, shapes, and what makes each of them."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 
 from papernets import models
 from papernets.experiments import pi_net
+from papernets.models import registry
 from papernets.models.pi_net import GEOMETRY, JOINS, Join, PolyNet, PolyResidual
 
 COUNTS = [
@@ -122,12 +126,57 @@ def test_norm_and_dropout_are_where_they_should_be() -> None:
         ("polynet", {"blocks": 6}, "blocks is 6; PolyNet has 1 to 5"),
         ("polynet", {"join": "sum"}, "join 'sum' is none of product"),
         ("polynet", {"image_size": 8}, "8x8 images are too small for 5 blocks"),
+        ("polynet", {"num_classes": 0}, "num_classes is 0; it must be a whole number"),
+        ("polynet", {"in_channels": 0}, "in_channels is 0; it must be a whole number"),
+        ("mlp10", {"image_size": 0}, "image_size is 0; it must be a whole number, at "),
+        ("resnet20", {"image_size": 8.5}, "image_size is 8.5; it must be a whole numb"),
+        ("mlp10", {"width": "abc"}, "width of mlp10 is 'abc'; it must be a whole numb"),
+        ("mlp10", {"width": 2.5}, "width of mlp10 is 2.5; it must be a whole number"),
+        ("mlp10", {"depth": True}, "depth of mlp10 is True; it must be a whole number"),
+        ("mlp10", {"depth": -3}, "depth of mlp10 is -3; it must be a whole number f"),
+        (
+            "mlp10",
+            {"depth": 99999999999},
+            "depth of mlp10 is 99999999999; it must be a",
+        ),
+        ("mlp10", {"norm": 1}, "norm of mlp10 is 1; it must be a word"),
+        ("resnet20", {"width": True}, "width of resnet20 is True; it must be a numb"),
+        ("resnet20", {"width": math.nan}, "width of resnet20 is nan; it must be posit"),
+        ("resnet20", {"width": "x"}, "width of resnet20 is 'x'; it must be a number"),
+        ("resnet20", {"width": 1e30}, r"width of resnet20 is 1e\+30; it must be pos"),
+        ("resnet20", {"width": 0}, "width of resnet20 is 0; it must be positive"),
+        ("densenet40_k12", {"stem": 2.5}, "stem of densenet40_k12 is 2.5; it must be "),
+        ("densenet40_k12", {"bottleneck": 1}, "bottleneck of densenet40_k12 is 1; it "),
+        ("polynet", {"init_gain": math.inf}, "init_gain of polynet is inf; it must be"),
         ("poly_resnet20", {"join": "relu"}, "join 'relu' is neither product nor lin"),
     ],
 )
 def test_bad_arguments(name: str, arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match="^" + message.replace("?", r"\?")):
         models.create(name, **arguments)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, TypeError, IndexError, OverflowError])
+def test_what_a_constructor_does_not_expect_is_one_sentence(
+    error: type[Exception],
+) -> None:
+    def build(in_channels: int, num_classes: int, *, width: int = 1) -> torch.nn.Module:
+        raise error("too wide\nin layer 3")
+
+    registry.register("broken", build)
+    message = "^broken cannot be built with width=2: too wide$"
+    try:
+        with pytest.raises(ValueError, match=message):
+            models.create("broken", width=2)
+    finally:
+        del registry.ENTRIES["broken"]
+
+
+def test_nothing_given_may_be_given() -> None:
+    """None, and whole numbers for floats, as of NumPy."""
+    with torch.device("meta"):
+        models.create("densenet40_k12", stem=None, growth=np.int64(4), dropout=0)
+        models.create("polynet", init_gain=None, width=np.int64(4))
 
 
 def test_image_size_is_ignored_by_networks_that_fit_any() -> None:

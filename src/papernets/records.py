@@ -23,6 +23,8 @@ from pydantic.dataclasses import dataclass
 from papernets.files import write_atomically
 from papernets.recipes import STRICT, Recipe
 
+# What `papernets.models.create` is given by the data set.
+OF_DATA = {"in_channels", "num_classes", "image_size"}
 Setting = bool | int | float | str | None
 
 
@@ -55,8 +57,10 @@ class Run:
 
     @field_validator("model_args")
     @classmethod
-    def _finite_arguments(cls, values: dict[str, Setting]) -> dict[str, Setting]:
+    def _usable_arguments(cls, values: dict[str, Setting]) -> dict[str, Setting]:
         require_finite(values)
+        for name in OF_DATA & values.keys():
+            raise ValueError(f"{name} cannot be set: it follows from the data set")
         return values
 
     @field_validator("recipe")

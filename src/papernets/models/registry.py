@@ -6,10 +6,13 @@ stands in the survey's table, or in a chapter, carries a `PaperCard`.
 
 import difflib
 import inspect
+import math
+import numbers
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -54,6 +57,7 @@ class Entry:
 
 
 ENTRIES: dict[str, Entry] = {}
+MOST = 1_000_000  # layers or channels; with more, building would seem to hang
 FIRST, LARGEST = 16, 10_000  # sizes k that the search for a budget begins and ends with
 
 
@@ -115,10 +119,13 @@ def create(
         arguments: passed to the network's constructor.
 
     Raises:
-        ValueError: unknown name, an argument the network does not take, images that are
-            too small, or a budget that no size meets.
+        ValueError: unknown name, an argument the network does not take or whose value
+            it cannot have, images that are too small, or a budget that no size meets.
     """
     entry = lookup(name)
+    require_counts(
+        num_classes=num_classes, in_channels=in_channels, image_size=image_size
+    )
     if budget_macs is not None:
         arguments = fit_budget(
             name,
@@ -128,19 +135,85 @@ def create(
             image_size=image_size,
             **arguments,
         )["arguments"]
-    known = set(inspect.signature(entry.build).parameters)
+    parameters = inspect.signature(entry.build).parameters
+    known = set(parameters)
     if unknown := sorted(set(arguments) - known):
         own = sorted(known - {"in_channels", "num_classes", "image_size"})
         raise ValueError(
             f"{name} has no argument {unknown[0]!r}; it takes {', '.join(own)}"
         )
+    for argument, value in arguments.items():
+        if needed := missed(value, parameters[argument]):
+            raise ValueError(f"{argument} of {name} is {value!r}; it must be {needed}")
     if image_size is not None and "image_size" in known:
         arguments["image_size"] = image_size
-    return entry.build(
-        in_channels=in_channels,
-        num_classes=num_classes,
-        **{**entry.arguments, **arguments},
-    )
+    try:
+        return entry.build(
+            in_channels=in_channels,
+            num_classes=num_classes,
+            **{**entry.arguments, **arguments},
+        )
+    except UNBUILDABLE as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(
+            f"{name} cannot be built with {in_words(arguments)}: {reason:.200}"
+        ) from error
+
+
+# What constructors raise for numbers that make no network, such as one too large.
+UNBUILDABLE = (
+    *(RuntimeError, TypeError, IndexError),
+    *(ArithmeticError, MemoryError),  # of a number too large, or a division by zero
+)
+
+
+def require_counts(**values: int | None) -> None:
+    """Refuse what is no positive whole number; raises ValueError. None is none given.
+
+    PyTorch builds layers of no channels, and Python takes 0 for nothing.
+    """
+    for name, value in values.items():
+        if value is not None and not (is_whole(value) and value > 0):
+            raise ValueError(
+                f"{name} is {value!r}; it must be a whole number, at least 1"
+            )
+
+
+def is_whole(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def missed(value: Any, parameter: inspect.Parameter) -> str:
+    """What the annotation of a constructor's argument asks for, if this is not it."""
+    kinds = get_args(parameter.annotation) or (parameter.annotation,)
+    default = parameter.default
+    if not {bool, int, float, str, NoneType}.issuperset(kinds):
+        return ""  # no annotation, or one that cannot be looked into
+    if value is None and NoneType in kinds:
+        return ""
+    if float in kinds:
+        if not is_number(value):
+            return "a number"
+        if is_number(default) and default >= 1:  # a size, no probability
+            return "" if 0 < value <= MOST else f"positive, and at most {MOST:,}"
+        return "" if -math.inf < value < math.inf else "finite"
+    if int in kinds:
+        least = 1 if is_whole(default) and default > 0 else -MOST
+        fits = is_whole(value) and least <= value <= MOST
+        return "" if fits else f"a whole number from {least:,} to {MOST:,}"
+    if bool in kinds:
+        return "" if isinstance(value, bool) else "true or false"
+    return "" if isinstance(value, str) else "a word"
+
+
+def in_words(arguments: Mapping[str, object]) -> str:
+    """ "depth=8, width=4"; "its own arguments" if there are none."""
+    pairs = (f"{name}={value!r}" for name, value in arguments.items())
+    return ", ".join(pairs) or "its own arguments"
 
 
 def fit_budget(
@@ -173,16 +246,21 @@ def fit_budget(
 
     Raises:
         ValueError: the family is not scaled, a given argument is set by the budget, the
-            images are too small, or no size is near enough.
+            images are too small, a number makes no sense, or no size is near enough.
     """
+    require_counts(
+        num_classes=num_classes, in_channels=in_channels, image_size=image_size
+    )
     scale = lookup(name).scale
     if scale is None:
         raise ValueError(f"{name} comes in one size; it cannot meet a budget")
-    if not 0 < budget_macs < float("inf"):
-        raise ValueError(f"budget_macs is {budget_macs}; it must be positive")
+    if isinstance(budget_macs, str | bool) or not 0 < budget_macs < math.inf:
+        raise ValueError(f"budget_macs is {budget_macs!r}; it must be positive")
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance is {tolerance}; it must be zero or more")
     if taken := sorted(set(arguments) & set(scale(1))):
         raise ValueError(f"{taken[0]} follows from budget_macs; give only one of them")
-    side = image_size or 32
+    side = 32 if image_size is None else image_size
 
     def macs(k: int) -> int:
         from papernets.complexity import profile
