@@ -1,5 +1,7 @@
 """The `papernets` command: what a person types, sees and gets wrong."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +109,26 @@ def test_an_error_of_our_own_is_not_hidden(monkeypatch) -> None:
     monkeypatch.setattr(models, "list_models", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["list"])
+
+
+def test_termination_leaves_no_half_written_file(
+    tmp_path: Path, capsys, monkeypatch
+) -> None:
+    """As by `kill`, at the worst moment; the record of before is still there."""
+    command = ["train", "polynet", *SMALL, "--out", str(tmp_path)]
+    fsync = os.fsync
+
+    def terminated(handle: int) -> None:
+        fsync(handle)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(os, "fsync", terminated)
+    assert main(command) == 143
+    err = capsys.readouterr().err
+    assert err == "terminated; the same command continues the run\n"
+    assert not list(tmp_path.rglob("*.json*"))
+    assert not [name for name in tmp_path.rglob("*.pt*") if name.name[0] == "."]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_closed_pipe_is_quiet() -> None:

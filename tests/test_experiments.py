@@ -312,7 +312,16 @@ def test_a_killed_worker_is_one_sentence(tmp_path: Path) -> None:
     assert not multiprocessing.active_children()
 
 
-def test_ctrl_c_ends_the_whole_grid(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sent", "status", "message"),
+    [
+        (signal.SIGINT, 130, "interrupted; the same command continues the run\n"),
+        (signal.SIGTERM, 143, "terminated; the same command continues the run\n"),
+    ],
+)
+def test_ctrl_c_ends_the_whole_grid(
+    sent: signal.Signals, status: int, message: str, tmp_path: Path
+) -> None:
     """As a terminal sends it: to all processes at once."""
     command = [sys.executable, "-m", "papernets.cli", "run", "batch_norm", "--jobs"]
     process = subprocess.Popen(
@@ -323,10 +332,9 @@ def test_ctrl_c_ends_the_whole_grid(tmp_path: Path) -> None:
         start_new_session=True,
     )
     wait_until(lambda: list(tmp_path.rglob("*.pt")))
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, sent)
     _, errors = process.communicate(timeout=60)  # until the last process has ended
-    assert errors == "interrupted; the same command continues the run\n"
-    assert process.returncode == 130
+    assert (errors, process.returncode) == (message, status)
     assert not [file for file in tmp_path.rglob(".*") if file.is_file()]
 
 

@@ -2,8 +2,11 @@
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,20 +53,29 @@ class UsageError(Exception):
     """A bad argument; the message is all the user sees."""
 
 
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM came, as from `kill`, a shutdown, or Slurm."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0; 1 if runs failed on a cluster; 2 for bad input; 130 after Ctrl-C.
+        0; 1 if runs failed on a cluster; 2 for bad input; 130 after Ctrl-C; 143 after
+        SIGTERM.
     """
     # Read when PyTorch is imported, so it comes before any other import.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options = parser().parse_args(arguments)
     try:
-        options.command(options)
+        with termination_raised():
+            options.command(options)
+    except TerminatedError:
+        print(f"terminated; {options.interrupted}", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
         print(f"interrupted; {options.interrupted}", file=sys.stderr)
-        return 130
+        return 128 + signal.SIGINT
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -73,6 +85,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"papernets: {one_line(error)}", file=sys.stderr)
         return 1 if isinstance(error, SweepError) else 2
     return 0
+
+
+@contextmanager
+def termination_raised() -> Iterator[None]:
+    """Let SIGTERM be an exception, so that half-written files are removed.
+
+    Where it is handled already, or this is not the main thread, it stays as it is.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise TerminatedError
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def one_line(error: Exception) -> str:
