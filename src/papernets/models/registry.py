@@ -144,7 +144,9 @@ def create(
         )
     for argument, value in arguments.items():
         if needed := missed(value, parameters[argument]):
-            raise ValueError(f"{argument} of {name} is {value!r}; it must be {needed}")
+            raise ValueError(
+                f"{argument} of {name} is {value!r:.60}; it must be {needed}"
+            )
     if image_size is not None and "image_size" in known:
         arguments["image_size"] = image_size
     try:
