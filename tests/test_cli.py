@@ -67,6 +67,10 @@ def test_train_then_results(tmp_path: Path, capsys) -> None:
         (["train", "polynet", "--set", "lr=fast"], "lr is 'fast': Input should be"),
         (["train", "mlp10", "--set", "lr=inf"], "lr is inf; it must be a finite num"),
         (["train", "mlp10", "--set", "width=nan"], "width is nan; it must be a finite"),
+        (
+            ["train", "mlp10", "--set", f"width={10**400}"],
+            "width of mlp10 is 1000",
+        ),
         (["train", "vgg_a", "--set", "in_channels=1"], "in_channels cannot be set: it"),
         (
             ["train", "resnet20", "--set", "budget_macs=x"],
@@ -74,7 +78,30 @@ def test_train_then_results(tmp_path: Path, capsys) -> None:
         ),
         (["train", "polynet", "--set", "bloks=2"], "polynet has no argument 'bloks'"),
         (["train", "polynet"], "8x8 images are too small for 5 blocks"),
-        (["train", "polynet", "--device", "warp"], "device 'warp' cannot be used here"),
+        (
+            ["train", "polynet", "--device", "warp"],
+            "--device is 'warp'; it must be cpu",
+        ),
+        (
+            ["train", "polynet", "--device", "meta"],
+            "--device is 'meta'; it must be cpu",
+        ),
+        (
+            ["run", "pi_net", "--device", "mps"],
+            "--device is 'mps'; it must be cpu, cuda",
+        ),
+        (["survey", "--device", "cuda:"], "--device is 'cuda:'; it must"),
+        (["train", "polynet", "--threads", "-2"], "--threads is -2; it must be from 1"),
+        (["run", "pi_net", "--threads", "0"], "--threads is 0; it must be from 1 to"),
+        (["survey", "--threads", "99999999999"], "--threads is 99999999999; it must"),
+        (
+            ["train", "polynet", "--seed", "-1"],
+            "--seed is -1; it must be from 0 to 2^64",
+        ),
+        (
+            ["train", "polynet", "--seed", str(2**64)],
+            "--seed is 18446744073709551",
+        ),
         (["run", "pi_nets"], "no chapter 'pi_nets'; there are pi_net"),
         (["run", "pi_net", "--study", "x"], "no study 'x'; there are article"),
         (["run", "pi_net", "--jobs", "0"], "--jobs is 0"),
@@ -93,6 +120,17 @@ def test_a_bad_argument_is_one_line(
     assert err.startswith("papernets: ")
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_a_missing_gpu_is_one_line(capsys, monkeypatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise AssertionError("Torch not compiled with CUDA enabled\nsee above")
+
+    monkeypatch.setattr("torch.zeros", missing)
+    assert main(["train", "polynet", "--device", "cuda:1"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "device 'cuda:1' cannot be used here (Torch not compiled with" in line
+    assert line.endswith("use --device cpu")
 
 
 def test_survey_stops_in_time(tmp_path: Path, capsys) -> None:

@@ -121,6 +121,7 @@ def test_other_encodings_and_missing_files(file: Path, capsys) -> None:
         (["--targets", "0"], "targets is 0; it must be at least 1"),
         (["--targets", "3"], "3 columns, of them 3 targets"),
         (["--a1", "0"], "a1 is 0; it must be at least 1"),
+        (["--seed", "-1"], "--seed is -1; it must be from 0 to 2^64 - 1"),
         (["--a2", "-1"], "a2 is -1; it must be at least 1"),
     ],
 )

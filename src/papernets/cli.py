@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
 import threading
@@ -47,6 +48,9 @@ and 2 x 2 neurons are enough for four points:
   papernets memorize --data points.csv --a1 2 --a2 2 --out net.json
 In Python, ExactNetwork.load("net.json").evaluate([[1, 0]]) gives the exact output, and
 to_torch() the nearest nn.Sequential."""
+
+
+MOST_THREADS = 1024  # more than any machine has cores; each costs memory
 
 
 class UsageError(Exception):
@@ -297,6 +301,8 @@ def train_model(options: argparse.Namespace) -> None:
     from papernets.recipes import RECIPES, Recipe
     from papernets.records import Run
 
+    check_execution(options)
+    check_seed(options.seed)
     check_device(options.device)
     if options.recipe not in RECIPES:
         raise UsageError(
@@ -327,6 +333,7 @@ def train_model(options: argparse.Namespace) -> None:
 def run_chapter(options: argparse.Namespace) -> None:
     from papernets import experiments
 
+    check_execution(options)
     cluster = cluster_of(options)
     if not cluster:  # whose devices are elsewhere
         check_device(options.device)
@@ -359,6 +366,7 @@ def carry_on_survey(options: argparse.Namespace) -> None:
     from papernets import experiments, training
     from papernets.experiments import campaign, model_survey
 
+    check_execution(options)
     cluster = cluster_of(options)
     plan = model_survey.plan(options.plan)
     if cluster:
@@ -396,6 +404,7 @@ def memorize_points(options: argparse.Namespace) -> None:
     from papernets.points import read_points
 
     points, out = options.data, options.out
+    check_seed(options.seed)
     check_target(out)
     if out.exists() and points.exists() and out.samefile(points):
         raise UsageError(f"--out {out} is the file of the points; give another name")
@@ -468,6 +477,23 @@ def describe(record: "Record") -> str:
         else f"test accuracy {record.test_accuracy:.2%}"
     )
     return f"{run.file_name}: {outcome} in {record.seconds:.0f} s"
+
+
+def check_execution(options: argparse.Namespace) -> None:
+    """Refuse a device or a number of threads that PyTorch would stumble over."""
+    if not re.fullmatch(r"cpu|cuda(:[0-9]{1,2})?", options.device):
+        raise UsageError(
+            f"--device is {options.device!r}; it must be cpu, cuda or cuda:N"
+        )
+    if options.threads is not None and not 1 <= options.threads <= MOST_THREADS:
+        raise UsageError(
+            f"--threads is {options.threads}; it must be from 1 to {MOST_THREADS}"
+        )
+
+
+def check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**64:  # what PyTorch takes
+        raise UsageError(f"--seed is {seed}; it must be from 0 to 2^64 - 1")
 
 
 def check_device(device: str) -> None:
