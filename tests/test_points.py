@@ -88,6 +88,10 @@ def test_a_terminal_shows_the_progress(file: Path, capsys, monkeypatch) -> None:
         ("1,2\n3,\n", "line 2, column 2: the cell is empty"),
         ("1,2\n1/0,3\n", "line 2, column 1: '1/0' is not a finite number"),
         ("1,2\n1e999999999,3\n", "line 2, column 1: '1e999999999' is not a finite"),
+        (f"x,y\n1,{'7' * 5000}\n", "points.csv, line 2, column 2 (y): the number has "
+         "more than 4,300 digits"),
+        (f"1,0.{'7' * 5000}\n", "line 1, column 2: the number has more than 4,300 dig"),
+        (f"1,{'x' * 5000}\n", "line 1, column 2: 'xxx"),
         ("1,2\n3,4,5\n", "line 2: 3 cells, expected 2 as above"),
         ("a,b,c\n3,4\n", "line 2: 2 cells, expected 3 as above"),
         ("1;2\n3;4\n", "line 1: 1 columns, of them 1 targets; expected "),
@@ -104,6 +108,7 @@ def test_a_bad_file_is_one_line(file: Path, text: str, message: str, capsys) -> 
     assert err.startswith("papernets: ")
     assert message in err
     assert err.count("\n") == 1
+    assert len(err) < 300
     assert not file.with_name("net.json").exists()
 
 

@@ -123,7 +123,9 @@ def edit(file: Path, change) -> None:
         (lambda c: c.update(threads="1"), "threads: Input should be a valid integer"),
         (lambda c: c["run"].update(seed=0.5), "run.seed: Input should be a valid int"),
         (lambda c: c["run"]["recipe"].update(lr=None), "run.recipe.lr: Input should"),
-        (lambda c: c.update(schema=2), "schema: Input should be 1"),
+        (lambda c: c.update(schema=2), "has version 2, this package reads 1; inst"),
+        (lambda c: c.pop("run"), "this is no record; keep it in another folder"),
+        (lambda c: c.pop("device"), "required; delete it and give the command again"),
         (lambda c: c["run"].update(seed=7), "the run was edited, or the file renamed"),
     ],
 )
@@ -139,8 +141,19 @@ def test_bad_record_is_named(tmp_path: Path, change, message: str) -> None:
 def test_half_written_file_is_named(tmp_path: Path, length: int) -> None:
     file = records.write(make(), tmp_path)
     file.write_bytes(file.read_bytes()[:length])
-    with pytest.raises(RecordError, match=f"{file.name}: the file: Invalid JSON"):
+    with pytest.raises(
+        RecordError, match=f"{file.name}: the file: Invalid JSON"
+    ) as bad:
         records.read(file)
+    assert str(bad.value).endswith("; delete it and give the command again")
+
+
+@pytest.mark.parametrize("text", ["{}", "[1, 2]", "3", '{"cells": [], "metadata": {}}'])
+def test_json_of_others_is_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "other.json"
+    file.write_text(text)
+    with pytest.raises(RecordError, match=r"other\.json: this is no record; "):
+        records.load(tmp_path)
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -33,9 +34,9 @@ def read_points(path: Path, targets: int = 1) -> Points:
         targets: how many of the last columns are targets.
 
     Raises:
-        ValueError: a cell that is empty or not a finite number, a row with more or
-            fewer cells than the first, no rows, or no column left for the inputs. The
-            message names the file, the line and the column.
+        ValueError: a cell that is empty, not a finite number or too long, a row with
+            more or fewer cells than the first, no rows, or no column left for the
+            inputs. The message names the file, the line and the column.
         OSError: the file cannot be read.
     """
     if targets < 1:
@@ -79,8 +80,11 @@ def read_points(path: Path, targets: int = 1) -> Points:
 
 def number(text: str, where: str, column: int, names: list[str]) -> Fraction | int:
     """The number that a cell holds; where it is, for the message, if there is none."""
+    found = f"{text!r:.60} is not a finite number" if text else "the cell is empty"
     if NUMBER.fullmatch(text):
-        return int(text) if text.lstrip("+-").isdecimal() else Fraction(text)
+        try:
+            return int(text) if text.lstrip("+-").isdecimal() else Fraction(text)
+        except ValueError:  # Python reads so many digits, in quadratic time
+            found = f"the number has more than {sys.get_int_max_str_digits():,} digits"
     name = f" ({names[column]})" if column < len(names) else ""
-    found = f"{text!r} is not a finite number" if text else "the cell is empty"
     raise ValueError(f"{where}, column {column + 1}{name}: {found}")

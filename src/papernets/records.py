@@ -19,6 +19,7 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import JsonValue, TypeAdapter, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import from_json
 
 from papernets.files import write_atomically
 from papernets.recipes import STRICT, Recipe
@@ -264,16 +265,15 @@ def read(file: Path) -> Record:
     """Read and validate one record.
 
     Raises:
-        RecordError: the file is not JSON, lacks a field, has an unknown one or one of
-            the wrong type, or its name is not that of the run it holds.
+        RecordError: the file is not JSON, is no record or one of another version, lacks
+            a field, has an unknown one or one of the wrong type, or its name is not
+            that of the run it holds.
     """
     content = file.read_bytes()
     try:
         record = decoded(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise RecordError(f"{file}: {field}: {first['msg']}") from error
+        raise RecordError(f"{file}: {unreadable(content, error)}") from error
     if record.task.key not in file.name:
         what = "run" if isinstance(record, RunRecord) else "measurement"
         raise RecordError(
@@ -282,6 +282,24 @@ def read(file: Path) -> Record:
             f"{record.task.file_name}"
         )
     return record
+
+
+def unreadable(content: bytes, error: ValidationError) -> str:
+    """Why the text of a file is no record, and what to do about it."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or "the file"
+    again = f"{field}: {first['msg']}; delete it and give the command again"
+    try:
+        found = from_json(content)
+    except ValueError:  # cut off, or never JSON
+        return again
+    if not isinstance(found, dict) or not {"run", "measurement"} & found.keys():
+        return "this is no record; keep it in another folder"
+    version = found.get("schema", 1)
+    if version != 1:
+        known = "this package reads 1; install the one that wrote it"
+        return f"the record has version {version!r:.20}, {known}"
+    return again
 
 
 def read_all(folder: Path) -> list[Record]:
