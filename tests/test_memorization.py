@@ -334,6 +334,12 @@ def test_floats_are_taken_exactly() -> None:
         ([[1, 2], [None, 4]], [1, 2], "x has .* in row 1$"),
         ([1 + 2j, 4], [1, 2], "x has .* in row 0$"),
         ([math.nan] * 9, [1] * 9, "in rows 0, 1, 2, 3, 4 and 4 more$"),
+        (np.ma.array([1, 2, 3], mask=[0, 1, 0]), [1] * 3, "x has masked .* in row 1;"),
+        ([1, 2], np.ma.array([[1], [2]], mask=[[0], [1]]), "y has masked .* in row 1;"),
+        ([np.ma.array([1, 2], mask=[0, 1]), [3, 4]], [1, 2], "x has masked .* row 0;"),
+        ([[1, 2], [3], [4, 5]], [1] * 3, "x has rows that differ .* row 0 in row 1$"),
+        ([[1, 2], 3], [1, 2], "x has rows that differ in length from row 0 in row 1$"),
+        ([np.eye(2), np.ones((2, 3))], [1, 2], "x is no table: its rows differ in sha"),
         ([], [], "x has shape"),
         (np.zeros((0, 3)), [], "x has shape"),
         (np.zeros((3, 0)), [1, 2, 3], "x has shape"),
@@ -352,6 +358,14 @@ def test_bad_choices() -> None:
         memorize(X, Y, 3, 3, method="fast")
     with pytest.raises(ValueError, match="a1 is 0; it must be at least 1"):
         memorize(X, Y, 0, 3)
+    with pytest.raises(ValueError, match=r"a1 is 2\.0; it must be a whole number"):
+        memorize(X, Y, 2.0, 3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="a2 is True; it must be a whole number"):
+        memorize(X, Y, 3, True)
+    with pytest.raises(ValueError, match="seed is -1; it must be at least 0"):
+        memorize(X, Y, 3, 3, seed=-1)
+    network = memorize(np.ma.array(X), Y, np.int64(3), 3)  # type: ignore[arg-type]
+    assert network.verify(X, Y).points == len(X)  # nothing is masked
 
 
 @given(st.integers(1, 500), st.integers(1, 30), st.integers(1, 30), st.integers(1, 12))

@@ -45,13 +45,30 @@ class ExactTable(NamedTuple):
 
 
 def read_exact(data: Any, name: str) -> ExactTable:
-    """Exact values of a table of numbers, over one denominator per column."""
+    """Exact values of a table of numbers, over one denominator per column.
+
+    Raises:
+        ValueError: there are no rows, rows of different lengths, or entries that are
+            masked or not finite numbers; the message names `name` and the rows.
+    """
+    if masked := _masked_rows(data):
+        raise ValueError(f"{name} has masked entries{in_rows(masked)}; leave them out")
     if isinstance(data, torch.Tensor):
         data = data.detach().cpu()
         data = (data.double() if data.is_floating_point() else data).numpy()
     if not hasattr(data, "__array__"):  # without dtype NumPy would round large integers
-        data = np.array(data, dtype=object)
+        try:
+            data = np.array(data, dtype=object)
+        except ValueError as error:  # NumPy's, of nested sequences of unequal shapes
+            raise ValueError(f"{name} is no table: its rows differ in shape") from error
     table = np.asarray(data)
+    if table.ndim == 1 and table.dtype == object:  # NumPy's way to take unequal rows
+        sizes = [np.size(v) if isinstance(v, _ROWS) else -1 for v in table]
+        unequal = [i for i, size in enumerate(sizes) if size != sizes[0]]
+        if max(sizes, default=-1) >= 0 and unequal:
+            raise ValueError(
+                f"{name} has rows that differ in length from row 0{in_rows(unequal)}"
+            )
     if table.ndim not in (1, 2) or table.size == 0:
         raise ValueError(f"{name} has shape {table.shape}; expected rows of numbers")
     vector = table.ndim == 1
@@ -79,6 +96,16 @@ def read_exact(data: Any, name: str) -> ExactTable:
     with suppress(OverflowError):
         values = values.astype(np.int64)  # much faster to compute with
     return ExactTable(values, scale, vector)
+
+
+_ROWS = (list, tuple, np.ndarray)
+
+
+def _masked_rows(data: Any) -> list[int]:
+    """Rows with an entry that a masked array leaves out; NumPy would drop the mask."""
+    nested = isinstance(data, list | tuple)
+    rows = data if nested or (np.ma.is_masked(data) and np.ndim(data)) else ()
+    return [i for i, row in enumerate(rows) if np.ma.is_masked(row)]
 
 
 def _ratio(value: Any) -> tuple[int, int] | None:

@@ -36,6 +36,7 @@ the published arithmetic. `method="compact"` is the same kind of network with
 
 import itertools
 import math
+import numbers
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -137,16 +138,20 @@ def memorize(
         A network whose output equals y exactly on every row of x.
 
     Raises:
-        ValueError: no points; entries that are not finite numbers; equal inputs with
-            different targets (equal inputs with equal targets are merged); more points
-            than fit. The message names the rows, or sizes that fit.
+        ValueError: no points; rows of different lengths; entries that are masked or
+            not finite numbers; equal inputs with different targets (equal inputs with
+            equal targets are merged); more points than fit; a number that is not whole
+            or too small. The message names the rows, or sizes that fit.
     """
     if method not in ("compact", "inoue2019"):
         raise ValueError(f"method is {method!r}; there are 'compact' and 'inoue2019'")
-    counts = {"a1": a1, "a2": a2, "draws": draws, "margin": margin}
+    counts = {"a1": a1, "a2": a2, "draws": draws, "margin": margin, "seed": seed}
     for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} is {count}; it must be at least 1")
+        least = 0 if name == "seed" else 1
+        if not isinstance(count, numbers.Integral) or isinstance(count, bool):
+            raise ValueError(f"{name} is {count!r}; it must be a whole number")
+        if count < least:
+            raise ValueError(f"{name} is {count}; it must be at least {least}")
     points, targets = read_exact(x, "x"), read_exact(y, "y")
     if len(points.values) != len(targets.values):
         rows = f"{len(points.values)} rows and y has {len(targets.values)}"
