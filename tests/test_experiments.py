@@ -312,6 +312,17 @@ def test_a_killed_worker_is_one_sentence(tmp_path: Path) -> None:
     assert not multiprocessing.active_children()
 
 
+def test_an_interruption_waits_for_no_run(tmp_path: Path) -> None:
+    """The one that is finished has its record, the others have none."""
+    short = replace(GRID[0], recipe=GRID[0].recipe.but(epochs=1))
+    grid = experiments.execute_all([short, *GRID], tmp_path, jobs=2)
+    assert next(iter(grid)).task == short
+    with pytest.raises(KeyboardInterrupt):
+        grid.throw(KeyboardInterrupt)  # type: ignore[attr-defined]
+    assert not multiprocessing.active_children()
+    assert [record.task for record in records.read_all(tmp_path)] == [short]
+
+
 @pytest.mark.parametrize(
     ("sent", "status", "message"),
     [
