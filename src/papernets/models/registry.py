@@ -57,6 +57,7 @@ class Entry:
 
 
 ENTRIES: dict[str, Entry] = {}
+PROBABILITIES = {"dropout", "drop", "drop_path", "global_share", "survival"}
 MOST = 1_000_000  # layers or channels; with more, building would seem to hang
 FIRST, LARGEST = 16, 10_000  # sizes k that the search for a budget begins and ends with
 
@@ -200,7 +201,9 @@ def missed(value: Any, parameter: inspect.Parameter) -> str:
     if float in kinds:
         if not is_number(value):
             return "a number"
-        if is_number(default) and default >= 1:  # a size, no probability
+        if parameter.name in PROBABILITIES:
+            return "" if 0 <= value <= 1 else "a probability, from 0 to 1"
+        if is_number(default) and default >= 1:  # a size
             return "" if 0 < value <= MOST else f"positive, and at most {MOST:,}"
         return "" if -math.inf < value < math.inf else "finite"
     if int in kinds:
