@@ -65,7 +65,7 @@ def test_train_then_results(tmp_path: Path, capsys) -> None:
         (["train", "polynet", "--epochs", "0"], "--epochs is 0"),
         (["train", "polynet", "--set", "lr"], "--set 'lr' is not of the form"),
         (["train", "polynet", "--set", "lr=fast"], "lr is 'fast': Input should be"),
-        (["train", "mlp10", "--set", "lr=inf"], "lr is inf; it must be a finite num"),
+        (["train", "mlp10", "--set", "lr=inf"], "lr is inf: Input should be"),
         (["train", "mlp10", "--set", "width=nan"], "width is nan; it must be a finite"),
         (
             ["train", "mlp10", "--set", f"width={10**400}"],

@@ -148,7 +148,7 @@ def test_norm_and_dropout_are_where_they_should_be() -> None:
         ("densenet40_k12", {"stem": 2.5}, "stem of densenet40_k12 is 2.5; it must be "),
         ("densenet40_k12", {"bottleneck": 1}, "bottleneck of densenet40_k12 is 1; it "),
         ("polynet", {"init_gain": math.inf}, "init_gain of polynet is inf; it must be"),
-        ("pyramid_sepdrop182_a150", {"survival": 5}, "survival of .* must be a probabi"),
+        ("pyramid_sepdrop182_a150", {"survival": 5}, "survival of .* must be a prob"),
         ("fractalnet20", {"drop_path": -0.1}, "drop_path of fractalnet20 is -0.1; it "),
         ("swapout_v2_32_w4", {"drop": math.nan}, "drop of swapout_v2_32_w4 is nan; it"),
         ("poly_resnet20", {"join": "relu"}, "join 'relu' is neither product nor lin"),

@@ -80,9 +80,9 @@ def test_every_size_from_the_smallest_on(name: str, arguments: dict) -> None:
         ("stochastic_depth110", {"depth": 18}, r"depth is 18; it must be 6n \+ 2"),
         ("stochastic_depth110", {"survival": 0.0}, r"survival is 0.0; it must be in"),
         ("wresnet_d118", {"depth": 110}, r"depth is 110; it must be 6n \+ 4"),
-        ("wresnet_d118", {"survival": 1.5}, r"survival is 1.5; it must be in"),
+        ("wresnet_d118", {"survival": 1.5}, "survival of wresnet_d118 is 1.5"),
         ("ror3_wrn58_4", {"depth": 56}, r"depth is 56; it must be 6n \+ 4"),
-        ("ror3_wrn58_4", {"survival": -1}, r"survival is -1; it must be in"),
+        ("ror3_wrn58_4", {"survival": -1}, "survival of ror3_wrn58_4 is -1"),
     ],
 )
 def test_bad_arguments(name: str, arguments: dict, message: str) -> None:

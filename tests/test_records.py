@@ -244,10 +244,9 @@ def test_key_of_a_measurement() -> None:
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_infinite_settings_are_refused_before_any_work(value: float) -> None:
     message = f"is {value}; it must be a finite number"
-    for name in ("lr_decay", "clip_grad_norm", "weight_decay"):
-        if value > 0 or name == "lr_decay":  # the others are positive
-            with pytest.raises(ValueError, match=f"{name} {message}"):
-                dataclasses.replace(RUN, recipe=RECIPE.but(**{name: value}))
+    for name in ("lr", "lr_decay", "clip_grad_norm", "weight_decay", "warmup_epochs"):
+        with pytest.raises(ValueError, match=f"{name}\n.*finite number"):
+            RECIPE.but(**{name: value})
     with pytest.raises(ValueError, match=f"init_bias {message}"):
         dataclasses.replace(RUN, model_args={"blocks": 2, "init_bias": value})
     with pytest.raises(ValueError, match=f"bits {message}"):

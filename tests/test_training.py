@@ -384,7 +384,7 @@ def test_torn_checkpoint_never_replaces_a_whole_one(tmp_path, monkeypatch) -> No
     def fail(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(records.os, "fsync", fail)
+    monkeypatch.setattr("papernets.files.os.fsync", fail)
     with pytest.raises(KeyboardInterrupt):
         training.write_checkpoint(file, model, optimizer, training.Fit())
     assert file.read_bytes() == before

@@ -64,12 +64,6 @@ class Run:
             raise ValueError(f"{name} cannot be set: it follows from the data set")
         return values
 
-    @field_validator("recipe")
-    @classmethod
-    def _finite_recipe(cls, recipe: Recipe) -> Recipe:
-        require_finite(vars(recipe))
-        return recipe
-
     @cached_property
     def key(self) -> str:
         """Twelve hexadecimal digits; labels (experiment, recipe name) do not count.

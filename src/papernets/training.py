@@ -27,6 +27,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from papernets import complexity, models, parallel, records
 from papernets.data import Dataset, load
 from papernets.feed import Feed
+from papernets.files import write_atomically
 from papernets.provenance import provenance
 from papernets.recipes import Recipe
 from papernets.records import Curves, RecordError, Run, RunRecord
@@ -321,7 +322,7 @@ def write_checkpoint(
     # Behind the archive, where its readers look past it.
     digest = hashlib.sha256(buffer.getbuffer()).digest()
     buffer.write(digest)
-    records.write_atomically(file, buffer.getvalue())
+    write_atomically(file, buffer.getvalue())
 
 
 def read_checkpoint(
