@@ -341,6 +341,8 @@ def test_ctrl_c_ends_the_whole_grid(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Where the tests run in the background, the shell has it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(lambda: list(tmp_path.rglob("*.pt")))
     os.killpg(process.pid, sent)

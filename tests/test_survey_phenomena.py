@@ -264,7 +264,7 @@ def test_learned_shortcut_is_a_convolution() -> None:
         ("ordered_resnet20", {"order": "x"}, "order is 'x'; it must be one of orig"),
         ("plain20", {"learned": True}, "blocks of order 'plain' have no shortcut"),
         ("widening_net", {"way": "x"}, "way is 'x'; it must be one of before, after"),
-        ("wrn28_10", {"convs": 0}, "convs is 0; a block has at least 1"),
+        ("wrn28_10", {"convs": 0}, "convs of wrn28_10 is 0; it must be a whole"),
         ("wrn28_10", {"depth": 28, "convs": 3}, r"depth is 28; it must be 9n \+ 4"),
         ("stochastic_depth110", {"decay": "x"}, "decay 'x' is neither linear nor"),
     ],
