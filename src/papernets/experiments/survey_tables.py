@@ -420,7 +420,7 @@ def report_standing(results: Results) -> str:
         chance = 2 * NormalDist().cdf(-1 / math.sqrt(2))
         lines[0] += (
             f" Even if single seeds have a spread of {TIE_OF_SINGLE_SEEDS} points, two "
-            "of equally good networks differ by more than that in "
+            "equally good networks differ by more than that in "
             f"{100 * chance:.0f} % of cases."
         )
     if len(failed):
